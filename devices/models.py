@@ -1,0 +1,178 @@
+"""What there is: edges, the instruments on them, their channels, and each channel's latest reading."""
+
+import uuid
+
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from knox.models import AbstractAuthToken
+
+INTERVAL_MIN = 0.1
+INTERVAL_MAX = 86_400.0
+
+edge_name = RegexValidator(
+    r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", _("An edge's name: letters a–z, digits and hyphens, at most 40.")
+)
+
+
+class Edge(models.Model):
+    """A machine beside instruments, on which one edge worker polls them."""
+
+    name = models.CharField(_("name"), max_length=40, unique=True, validators=[edge_name])
+    key_version = models.PositiveSmallIntegerField(_("key version"), default=1)
+    revision = models.BigIntegerField(_("revision"), default=0, editable=False)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    retired_at = models.DateTimeField(_("retired"), null=True, blank=True, editable=False)
+
+    # What the edge last said of itself.
+    instance = models.UUIDField(null=True, editable=False)
+    boot = models.CharField(max_length=40, default="", editable=False)
+    spool = models.UUIDField(null=True, editable=False)
+    heard_at = models.DateTimeField(_("heard"), null=True, editable=False)
+    status = models.JSONField(default=dict, editable=False)
+
+    class Meta:
+        verbose_name = _("edge")
+        verbose_name_plural = _("edges")
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def queue(self) -> str:
+        """The broker queue this edge reads."""
+        return f"edge.{self.name}"
+
+
+class Instrument(models.Model):
+    """One device that is polled: by which driver, at what address, how often, from which edge.
+
+    A trigger in the database counts `revision` and the edge's own revision up at each change that the edge
+    must hear of, whoever makes it, and tells beat (migration `devices/0002_revisions`).
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(_("name"), max_length=80, unique=True)
+    driver = models.CharField(_("driver"), max_length=60)
+    edge = models.ForeignKey(Edge, models.PROTECT, related_name="instruments", verbose_name=_("edge"))
+    address = models.CharField(
+        _("address"), max_length=300, help_text=_("A URL, such as tcp://192.168.1.26:23")
+    )
+    options = models.JSONField(_("options"), default=dict, blank=True)
+    interval = models.FloatField(
+        _("interval"),
+        default=1.0,
+        validators=[MinValueValidator(INTERVAL_MIN), MaxValueValidator(INTERVAL_MAX)],
+        help_text=_("Seconds between polls, from 0.1 to 86400"),
+    )
+    in_service = models.BooleanField(
+        _("in service"), default=True, help_text=_("Polled; without the mark it is left alone")
+    )
+    demo = models.BooleanField(_("demo"), default=False, editable=False)
+    retired_at = models.DateTimeField(_("retired"), null=True, blank=True, editable=False)
+    revision = models.BigIntegerField(default=0, editable=False)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("instrument")
+        verbose_name_plural = _("instruments")
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(interval__gte=INTERVAL_MIN, interval__lte=INTERVAL_MAX),
+                name="interval_from_tenth_of_a_second_to_a_day",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Assignment(models.Model):
+    """From when to when an instrument was this edge's; readings of other times are refused."""
+
+    instrument = models.ForeignKey(Instrument, models.CASCADE, related_name="assignments")
+    edge = models.ForeignKey(Edge, models.PROTECT, related_name="assignments")
+    since = models.DateTimeField()
+    until = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["instrument"], condition=models.Q(until=None), name="one_edge_at_a_time"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.instrument_id} at {self.edge_id} from {self.since}"
+
+
+class Channel(models.Model):
+    """One quantity an instrument reports. Its number is what a sample carries."""
+
+    id = models.AutoField(primary_key=True)
+    instrument = models.ForeignKey(
+        Instrument, models.CASCADE, related_name="channels", verbose_name=_("instrument")
+    )
+    key = models.CharField(_("key"), max_length=100)
+    label = models.CharField(_("label"), max_length=120)
+    unit = models.CharField(_("unit"), max_length=30, blank=True)
+    kind = models.CharField(_("kind"), max_length=10, default="float")
+    low = models.FloatField(_("normal from"), null=True, blank=True)
+    high = models.FloatField(_("normal to"), null=True, blank=True)
+    digits = models.SmallIntegerField(_("decimal places"), null=True, blank=True)
+    position = models.PositiveSmallIntegerField(_("position"), default=0)
+    retention = models.CharField(_("retention class"), max_length=20, default="standard")
+
+    class Meta:
+        verbose_name = _("channel")
+        verbose_name_plural = _("channels")
+        ordering = ["instrument", "position", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["instrument", "key"], name="one_channel_per_instrument_and_key")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.instrument} {self.label}"
+
+
+class Latest(models.Model):
+    """The newest reading of a channel, by order of arrival: the instrument's present state."""
+
+    channel = models.OneToOneField(Channel, models.CASCADE, primary_key=True, related_name="latest")
+    time = models.DateTimeField()
+    value = models.FloatField(null=True)
+    quality = models.SmallIntegerField(default=0)
+    text = models.TextField(null=True)  # noqa: DJ001 - absent is not the same as empty
+    seen_at = models.DateTimeField()  # the last poll that was answered, also when nothing had changed
+    stored_at = models.DateTimeField()  # by the centre's clock
+
+    class Meta:
+        verbose_name = _("latest reading")
+        verbose_name_plural = _("latest readings")
+
+    def __str__(self) -> str:
+        return f"{self.channel_id}: {self.value}"
+
+
+class Heartbeat(models.Model):
+    """The last word of a process of the centre."""
+
+    process = models.CharField(max_length=60, primary_key=True)
+    at = models.DateTimeField()
+    fields = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return f"{self.process} {self.at}"
+
+
+class AccessToken(AbstractAuthToken):
+    """A bearer token, stored hashed. An empty scope: all that its user may do."""
+
+    scope = models.CharField(_("scope"), max_length=10, blank=True, default="")
+
+    class Meta(AbstractAuthToken.Meta):
+        verbose_name = _("access token")
+        verbose_name_plural = _("access tokens")

@@ -1,0 +1,54 @@
+"""Settings from the environment: typed, with `_FILE` for secrets, and an error that names the variable."""
+
+import os
+from pathlib import Path
+
+
+class BadSetting(Exception):
+    """An environment variable that cannot be used; the message is for the person who set it."""
+
+
+def env_text(name: str, default: str = "") -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def env_bool(name: str, *, default: bool) -> bool:
+    text = env_text(name).lower()
+    if text in ("1", "true", "yes", "on"):
+        return True
+    if text in ("0", "false", "no", "off"):
+        return False
+    if text:
+        raise BadSetting(f"{name} is {text!r}; write 1 or 0")
+    return default
+
+
+def env_int(name: str, default: int, low: int, high: int) -> int:
+    text = env_text(name)
+    if not text:
+        return default
+    try:
+        number = int(text)
+    except ValueError:
+        raise BadSetting(f"{name} is {text!r}; write a whole number from {low} to {high}") from None
+    if not low <= number <= high:
+        raise BadSetting(f"{name} is {number}; it must be from {low} to {high}")
+    return number
+
+
+def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
+    text = env_text(name, default)
+    if text not in choices:
+        raise BadSetting(f"{name} is {text!r}; write one of {', '.join(choices)}")
+    return text
+
+
+def env_secret(name: str) -> str:
+    """The variable itself, or the content of the file that `<name>_FILE` names; "" if neither is set."""
+    path = env_text(f"{name}_FILE")
+    if not path:
+        return os.environ.get(name, "")
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise BadSetting(f"{name}_FILE: cannot read {path}: {error.strerror}") from None

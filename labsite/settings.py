@@ -1,0 +1,122 @@
+"""All settings, from the environment; README's table says what each variable means."""
+
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from labsite import keys
+from labsite.env import BadSetting, env_bool, env_choice, env_int, env_secret, env_text
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = Path(env_text("LABSITE_DATA", str(BASE_DIR / "var"))).expanduser().resolve()
+
+DEBUG = False
+SECRET_KEY = env_secret("LABSITE_SECRET_KEY") or keys.kept(DATA_DIR / "secret.key")
+EDGE_MASTER_KEY = bytes.fromhex(env_secret("LABSITE_EDGE_MASTER_KEY") or keys.kept(DATA_DIR / "edges.key"))
+
+HOST = env_text("LABSITE_HOST", "127.0.0.1")
+PORT = env_int("LABSITE_PORT", 8000, 1, 65535)
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", HOST, *env_text("LABSITE_ALLOWED_HOSTS").split()]
+
+INSTALLED_APPS = [
+    "labsite.apps.LabsiteConfig",
+    "telemetry.apps.TelemetryConfig",
+    "devices.apps.DevicesConfig",
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "rest_framework",
+    "knox",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "labsite.urls"
+ASGI_APPLICATION = "labsite.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "labsite" / "pages" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+
+def _database(url: str) -> dict[str, object]:
+    """Django's words for a PostgreSQL URL; `host` in its query is a socket's folder."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgres", "postgresql") or not parts.path.strip("/"):
+        raise BadSetting("LABSITE_DATABASE_URL must be like postgresql://user:password@host:5432/name")
+    options = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.strip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(options.pop("host", parts.hostname or "")),
+        "PORT": str(parts.port or ""),
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, **options},
+    }
+
+
+DATABASES = {"default": _database(env_text("LABSITE_DATABASE_URL", "postgresql://labsite@127.0.0.1/labsite"))}
+BROKER_URL = env_text("LABSITE_BROKER_URL", "redis://127.0.0.1:6379/0")
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "overview"
+LOGOUT_REDIRECT_URL = "login"
+
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+USE_I18N = True
+LOCALE_PATHS = [BASE_DIR / "labsite" / "pages" / "locale"]
+
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "labsite" / "pages" / "static"]
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+KNOX_TOKEN_MODEL = "devices.AccessToken"  # noqa: S105 - a model's name
+
+RETENTION_DAYS = env_int("LABSITE_RETENTION_DAYS", 30, 1, 36_500)
+DEMO_RETENTION_DAYS = 2
+LOG_LEVEL = env_choice("LABSITE_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+LOG_FORMAT = env_choice("LABSITE_LOG_FORMAT", "text", ("text", "json"))
+DEMO = env_bool("LABSITE_DEMO", default=True)
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "labsite.settings")
