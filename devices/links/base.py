@@ -56,3 +56,15 @@ class Link:
 
     async def close(self) -> None:
         """Never raises; closing twice does no harm."""
+
+
+class LineLink(Link):
+    """A link over which a request is answered by one line."""
+
+    async def ask(self, request: bytes) -> bytes:
+        """Send `request` as it is, terminator included; the line that answers it, without its terminator.
+
+        What came unasked before is dropped. Raises LinkError, after which the link is closed: a late answer
+        must never be taken for the next request's.
+        """
+        raise NotImplementedError
