@@ -14,7 +14,7 @@ logger = get_logger(__name__)
 
 
 def options(url: str, party: str) -> dict[str, Any]:
-    """Celery's settings for a party ("central", or an edge's queue) that talks through the broker at `url`."""
+    """Celery's settings for a party ("central", or an edge's queue) that talks through this broker."""
     return {
         "broker_url": url,
         "broker_transport_options": transport_options(url, party),
@@ -24,6 +24,7 @@ def options(url: str, party: str) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         "broker_heartbeat": 10,
         "result_backend": None,
+        "result_expires": None,
         "task_ignore_result": True,
         "task_serializer": "json",
         "accept_content": ["json"],
@@ -57,7 +58,7 @@ def transport_options(url: str, party: str) -> dict[str, Any]:
 
 
 class SteadyConsumer(Consumer):
-    """A worker's consumer that is back a few seconds after the broker is, and says nothing to other workers."""
+    """A worker's consumer that is back seconds after the broker is, and says nothing to other workers."""
 
     def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **kwargs: Any) -> None:
         quiet = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}

@@ -21,6 +21,7 @@ class Edge(models.Model):
 
     name = models.CharField(_("name"), max_length=40, unique=True, validators=[edge_name])
     key_version = models.PositiveSmallIntegerField(_("key version"), default=1)
+    key_heard = models.PositiveSmallIntegerField(default=1, editable=False)  # the newest it signed with
     revision = models.BigIntegerField(_("revision"), default=0, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     retired_at = models.DateTimeField(_("retired"), null=True, blank=True, editable=False)
@@ -171,8 +172,17 @@ class Heartbeat(models.Model):
 class AccessToken(AbstractAuthToken):
     """A bearer token, stored hashed. An empty scope: all that its user may do."""
 
+    class Scope(models.TextChoices):
+        READ = "read"
+        PUSH = "push"
+        WRITE = "write"
+
     scope = models.CharField(_("scope"), max_length=10, blank=True, default="")
 
     class Meta(AbstractAuthToken.Meta):
         verbose_name = _("access token")
         verbose_name_plural = _("access tokens")
+
+    def __str__(self) -> str:
+        # knox's own shows the hash, which has no place on pages and in logs.
+        return f"{self.user} {self.scope or 'all'} {self.created:%Y-%m-%d}"
