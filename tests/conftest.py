@@ -1,0 +1,67 @@
+"""What all tests stand on: a data folder, a PostgreSQL and a Redis of the test run's own.
+
+The settings read the environment when Django is set up, which is after this file is loaded.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import django
+import pytest
+import redis
+
+from tests.servers import Postgres, Redis
+
+FOLDER = Path(tempfile.mkdtemp(prefix="labsite-tests-"))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+
+for name in [
+    name for name in os.environ if name.startswith("LABSITE_") and name != "LABSITE_TEST_DATABASE_URL"
+]:
+    del os.environ[name]
+GIVEN_DATABASE = os.environ.get("LABSITE_TEST_DATABASE_URL", "")
+POSTGRES = None if GIVEN_DATABASE else Postgres(FOLDER / "postgres")
+REDIS = Redis(FOLDER / "redis")
+
+os.environ["LABSITE_DATA"] = str(FOLDER / "data")
+os.environ["LABSITE_DATABASE_URL"] = GIVEN_DATABASE if POSTGRES is None else POSTGRES.url()
+os.environ["LABSITE_BROKER_URL"] = REDIS.url
+os.environ["DJANGO_SETTINGS_MODULE"] = "labsite.settings"
+
+
+def pytest_configure() -> None:
+    django.setup()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres | None]:
+    """The run's PostgreSQL; None if LABSITE_TEST_DATABASE_URL names one that is there already."""
+    if POSTGRES is None:
+        yield None
+    else:
+        with POSTGRES.start():
+            yield POSTGRES
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(postgres_server: Postgres | None) -> None:
+    """pytest-django makes its database after this."""
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    """The run's Redis, the broker that the settings name."""
+    with REDIS.start():
+        yield REDIS
+
+
+@pytest.fixture
+def broker(redis_server: Redis) -> str:
+    """The URL of a real broker, empty at the start of each test."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
