@@ -22,8 +22,8 @@ INSTALLED_APPS = [
     "labsite.apps.LabsiteConfig",
     "telemetry.apps.TelemetryConfig",
     "devices.apps.DevicesConfig",
-    "unfold",
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",
+    "labsite.apps.LabsiteAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -112,6 +112,41 @@ STATICFILES_DIRS = [BASE_DIR / "labsite" / "pages" / "static"]
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 KNOX_TOKEN_MODEL = "devices.AccessToken"  # noqa: S105 - a model's name
+
+# ---- API and admin
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "knox.auth.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["devices.permissions.ReadOrStaff"],
+    "DEFAULT_PAGINATION_CLASS": "devices.paging.Pages",
+    "DEFAULT_FILTER_BACKENDS": ["devices.filters.KnownParameters"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_THROTTLE_CLASSES": [
+        "rest_framework.throttling.AnonRateThrottle",
+        "rest_framework.throttling.UserRateThrottle",
+    ],
+    "DEFAULT_THROTTLE_RATES": {"anon": "10/second", "user": "50/second"},
+    "NUM_PROXIES": 0,  # who asks is the peer's address, not what it says in X-Forwarded-For
+    "EXCEPTION_HANDLER": "labsite.api.handle",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_MODEL": KNOX_TOKEN_MODEL, "TOKEN_TTL": None}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Labsite",
+    "DESCRIPTION": "The instruments of a laboratory, what they report and how they are doing.",
+    "VERSION": "1",
+    "SCHEMA_PATH_PREFIX": "/api/v1/",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+UNFOLD = {"SITE_TITLE": "Labsite", "SITE_HEADER": "Labsite", "SITE_SYMBOL": "science"}
 
 RETENTION_DAYS = env_int("LABSITE_RETENTION_DAYS", 30, 1, 36_500)
 DEMO_RETENTION_DAYS = 2

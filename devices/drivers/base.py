@@ -1,5 +1,8 @@
 """What a driver is: it declares options and channels, opens, reads and closes. Plain Python, asynchronous."""
 
+import math
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -7,6 +10,8 @@ from typing import Any, ClassVar
 from devices.errors import ConfigurationError
 from devices.links.base import Link
 from devices.readings import Reading
+
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # in a database's text: NUL and halves of surrogate pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +42,13 @@ class Option:
     def checked(self, value: object) -> str | int | float | bool:
         """The value in the option's own type. Raises ConfigurationError saying what is allowed."""
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+            value = float(value) if abs(value) <= sys.float_info.max else math.inf
         if not isinstance(value, self.kind) or (self.kind is int and isinstance(value, bool)):
             raise ConfigurationError(f"option {self.name}: {value!r} is not a {self.kind.__name__}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigurationError(f"option {self.name}: {value} is not a finite number")
+        if isinstance(value, str) and UNSTORABLE.search(value):
+            raise ConfigurationError(f"option {self.name}: {value!r} holds characters that cannot be stored")
         if self.choices and value not in self.choices:
             raise ConfigurationError(f"option {self.name}: {value!r} is none of {', '.join(self.choices)}")
         if isinstance(value, int | float) and not isinstance(value, bool):

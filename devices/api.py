@@ -1,0 +1,277 @@
+"""The API of what there is: edges, drivers, instruments, channels and the latest readings."""
+
+import math
+from typing import Any, ClassVar
+
+from django.http import Http404
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    extend_schema,
+    extend_schema_field,
+    extend_schema_serializer,
+)
+from rest_framework import mixins, serializers, viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.routers import BaseRouter
+
+from devices import drivers, services
+from devices.drivers.base import Driver, Option
+from devices.errors import ConfigurationError
+from devices.filters import ChannelFilter, EdgeFilter, InstrumentFilter, LatestFilter, check_parameters
+from devices.models import INTERVAL_MAX, INTERVAL_MIN, Channel, Edge, Instrument, Latest
+from devices.readings import Flag, Quality
+
+LOCAL_EDGE = "local"
+QUALITY_MASK = 3
+
+
+class EdgeSerializer(serializers.ModelSerializer[Edge]):
+    class Meta:
+        model = Edge
+        fields: ClassVar = ["id", "name", "key_version", "revision", "created_at", "retired_at", "heard_at"]
+        read_only_fields: ClassVar = ["key_version", "revision", "created_at", "retired_at", "heard_at"]
+
+    def create(self, validated_data: dict[str, Any]) -> Edge:
+        return services.save_edge(validated_data["name"], by=self.context["request"].user)
+
+
+class EdgeViewSet(
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    mixins.CreateModelMixin,
+    mixins.DestroyModelMixin,
+    viewsets.GenericViewSet[Edge],
+):
+    """The machines beside the instruments. Deleting one retires it."""
+
+    queryset = Edge.objects.all()
+    serializer_class = EdgeSerializer
+    filterset_class = EdgeFilter
+    ordering = "name"
+
+    def perform_destroy(self, instance: Edge) -> None:
+        services.retire_edge(instance, by=self.request.user)
+
+
+class InstrumentSerializer(serializers.ModelSerializer[Instrument]):
+    edge = serializers.SlugRelatedField(
+        slug_field="name",
+        queryset=Edge.objects.filter(retired_at=None),
+        required=False,
+        help_text=f"Name of the edge that polls it; `{LOCAL_EDGE}` if left out",
+    )
+    options = serializers.DictField(
+        required=False, help_text="The driver's options (see drivers/); those left out have their defaults"
+    )
+    interval = serializers.FloatField(
+        default=1.0,
+        help_text=f"Seconds between polls, from {INTERVAL_MIN} to {INTERVAL_MAX:.0f}",
+        error_messages={"invalid": "A number of seconds is needed."},
+    )
+
+    class Meta:
+        model = Instrument
+        fields: ClassVar = [
+            "id", "name", "driver", "edge", "address", "options", "interval", "in_service",
+            "demo", "revision", "created_at", "retired_at",
+        ]  # fmt: skip
+        read_only_fields: ClassVar = ["id", "demo", "revision", "created_at", "retired_at"]
+
+    def validate_interval(self, value: float) -> float:
+        if not math.isfinite(value) or not INTERVAL_MIN <= value <= INTERVAL_MAX:
+            raise serializers.ValidationError(
+                f"The interval is {value:g} s; it must be {INTERVAL_MIN} to {INTERVAL_MAX:.0f} s (a day)."
+            )
+        return value
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if self.instance is None and "edge" not in attrs:
+            attrs["edge"] = Edge.objects.filter(name=LOCAL_EDGE, retired_at=None).first()
+            if attrs["edge"] is None:
+                raise serializers.ValidationError({"edge": ["There is no edge `local`: name one."]})
+        return attrs
+
+    def create(self, validated_data: dict[str, Any]) -> Instrument:
+        return services.save_instrument(Instrument(**validated_data), by=self.context["request"].user)
+
+    def update(self, instance: Instrument, validated_data: dict[str, Any]) -> Instrument:
+        for name, value in validated_data.items():
+            setattr(instance, name, value)
+        return services.save_instrument(instance, by=self.context["request"].user)
+
+
+class InstrumentViewSet(viewsets.ModelViewSet[Instrument]):
+    """What is polled. Deleting one retires it: its history stays. Options given in an edit replace all."""
+
+    queryset = Instrument.objects.select_related("edge")
+    serializer_class = InstrumentSerializer
+    filterset_class = InstrumentFilter
+    ordering = "name"
+
+    def perform_destroy(self, instance: Instrument) -> None:
+        services.retire_instrument(instance, by=self.request.user)
+
+
+class ChannelSerializer(serializers.ModelSerializer[Channel]):
+    instrument_name = serializers.CharField(source="instrument.name", read_only=True)
+
+    class Meta:
+        model = Channel
+        fields: ClassVar = [
+            "id", "instrument", "instrument_name", "key", "label", "unit", "kind", "low", "high",
+            "digits", "position", "retention",
+        ]  # fmt: skip
+
+
+class ChannelViewSet(viewsets.ReadOnlyModelViewSet[Channel]):
+    """The quantities that instruments report. `id` is what samples/ is asked by."""
+
+    queryset = Channel.objects.filter(instrument__retired_at=None).select_related("instrument")
+    serializer_class = ChannelSerializer
+    filterset_class = ChannelFilter
+    ordering = "id"
+
+
+def finite(value: float | None) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def quality_name(stored: int) -> str:
+    """`good`, `uncertain` or `bad`, from a stored quality with its flags."""
+    return Quality(stored & QUALITY_MASK).name.lower()
+
+
+def flag_names(stored: int) -> list[str]:
+    return [flag.name.lower() for flag in Flag if stored & flag and flag.name]
+
+
+class LatestSerializer(serializers.ModelSerializer[Latest]):
+    instrument = serializers.UUIDField(source="channel.instrument_id", read_only=True)
+    instrument_name = serializers.CharField(source="channel.instrument.name", read_only=True)
+    key = serializers.CharField(source="channel.key", read_only=True)
+    unit = serializers.CharField(source="channel.unit", read_only=True)
+    value = serializers.SerializerMethodField(method_name="finite_value")
+    quality = serializers.SerializerMethodField()
+    flags = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Latest
+        fields: ClassVar = [
+            "channel", "instrument", "instrument_name", "key", "unit", "time", "value", "text",
+            "quality", "flags", "seen_at", "stored_at",
+        ]  # fmt: skip
+
+    def finite_value(self, latest: Latest) -> float | None:
+        return finite(latest.value)
+
+    @extend_schema_field(serializers.ChoiceField(choices=[quality.name.lower() for quality in Quality]))
+    def get_quality(self, latest: Latest) -> str:
+        return quality_name(latest.quality)
+
+    def get_flags(self, latest: Latest) -> list[str]:
+        return flag_names(latest.quality)
+
+
+class LatestViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Latest]):
+    """Each channel's newest reading, by order of arrival."""
+
+    queryset = Latest.objects.filter(channel__instrument__retired_at=None).select_related(
+        "channel__instrument"
+    )
+    serializer_class = LatestSerializer
+    filterset_class = LatestFilter
+    ordering = "channel_id"
+
+
+class OptionSerializer(serializers.Serializer[Option]):
+    name = serializers.CharField()
+    kind = serializers.SerializerMethodField()
+    default = serializers.SerializerMethodField(method_name="option_default")
+    help = serializers.CharField()
+    choices = serializers.ListField(child=serializers.CharField())
+    low = serializers.FloatField(allow_null=True)
+    high = serializers.FloatField(allow_null=True)
+
+    @extend_schema_field(serializers.ChoiceField(choices=["str", "int", "float", "bool"]))
+    def get_kind(self, option: Option) -> str:
+        return option.kind.__name__
+
+    @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]})
+    def option_default(self, option: Option) -> str | int | float | bool:
+        return option.default
+
+
+@extend_schema_serializer(component_name="DriverChannel")
+class DeclaredChannelSerializer(serializers.Serializer[Any]):
+    key = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
+    unit = serializers.CharField()
+    kind = serializers.CharField()
+    low = serializers.FloatField(allow_null=True)
+    high = serializers.FloatField(allow_null=True)
+    digits = serializers.IntegerField(allow_null=True)
+
+
+class DriverSerializer(serializers.Serializer[Any]):
+    """A driver's declaration, or why it cannot be used."""
+
+    name = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
+    schemes = serializers.ListField(child=serializers.CharField(), help_text="Of addresses it can be given")
+    example = serializers.CharField(help_text="Such an address")
+    options = OptionSerializer(many=True)
+    channels = DeclaredChannelSerializer(many=True, help_text="With the default options")
+    error = serializers.CharField(allow_blank=True, help_text="Why it does not load; else empty")
+
+
+def declaration(name: str) -> dict[str, Any]:
+    """What the API tells of a driver; one that does not load is told with its error."""
+    try:
+        driver = drivers.load(name)
+    except ConfigurationError as error:
+        return {"name": name, "label": name, "schemes": (), "example": "", "options": (), "channels": (),
+                "error": str(error)}  # fmt: skip
+    return {
+        "name": name,
+        "label": driver.label,
+        "schemes": driver.schemes,
+        "example": driver.example,
+        "options": driver.options,
+        "channels": declared_channels(driver),
+        "error": "",
+    }
+
+
+def declared_channels(driver: type[Driver]) -> tuple[Any, ...]:
+    return driver.channels_for(driver.checked_options({}))
+
+
+class DriverViewSet(viewsets.ViewSet):
+    """The kinds of instruments there are: options, limits, channels and an example address."""
+
+    lookup_field = "name"
+    lookup_value_regex = "[^/]+"
+
+    @extend_schema(responses=DriverSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        check_parameters(request, ())
+        return Response(DriverSerializer([declaration(name) for name in drivers.names()], many=True).data)
+
+    @extend_schema(
+        responses=DriverSerializer, parameters=[OpenApiParameter("name", str, OpenApiParameter.PATH)]
+    )
+    def retrieve(self, request: Request, name: str) -> Response:  # noqa: ARG002
+        if name not in drivers.names():
+            raise Http404
+        return Response(DriverSerializer(declaration(name)).data)
+
+
+def register(router: BaseRouter) -> None:
+    """Add this app's routes."""
+    router.register("edges", EdgeViewSet)
+    router.register("drivers", DriverViewSet, basename="driver")
+    router.register("instruments", InstrumentViewSet)
+    router.register("channels", ChannelViewSet)
+    router.register("latest", LatestViewSet)

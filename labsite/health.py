@@ -1,0 +1,72 @@
+"""Is this process able to work: does it reach its database and its broker? Told to anyone who asks."""
+
+import logging
+import time
+from collections.abc import Callable
+from threading import Lock
+
+from django.conf import settings
+from django.db import Error, connection
+from kombu.connection import Connection
+
+TIMEOUT_S = 2
+KEPT_S = 1.0  # how long an answer serves everybody who asks: no stranger can make us connect more often
+
+logger = logging.getLogger(__name__)
+_lock = Lock()
+_answered = (float("-inf"), {"process": True, "database": False, "broker": False})
+
+
+def check() -> dict[str, bool]:
+    """What works, by name; at most `KEPT_S` old. Takes up to about twice `TIMEOUT_S`."""
+    global _answered  # noqa: PLW0603 - one answer for all threads
+    with _lock:
+        if time.monotonic() - _answered[0] >= KEPT_S:
+            verdict = {"process": True, "database": works(ask_database), "broker": works(ask_broker)}
+            _answered = (time.monotonic(), verdict)
+        return dict(_answered[1])
+
+
+def works(ask: Callable[[], None]) -> bool:
+    """Whether this could be asked. What went wrong is for the log, not for who asked."""
+    try:
+        ask()
+    except (Error, OSError) as error:
+        logger.warning("health: %s failed: %s", ask.__name__, error)
+        return False
+    return True
+
+
+def ask_database() -> None:
+    """One question on a new connection: one from before the network fell silent would hang."""
+    own = connection.copy()
+    options = own.settings_dict["OPTIONS"]
+    options.pop("pool", None)
+    options.update(
+        connect_timeout=TIMEOUT_S,
+        tcp_user_timeout=TIMEOUT_S * 1000,
+        options=f"-c statement_timeout={TIMEOUT_S * 1000}",
+    )
+    try:
+        with own.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    finally:
+        own.close()
+
+
+def ask_broker() -> None:
+    """Open a channel, which with Redis is a PING. Raises OSError."""
+    redis_options = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S}
+    is_redis = settings.BROKER_URL.startswith(("redis", "valkey", "sentinel", "unix"))
+    broker = Connection(  # type: ignore[no-untyped-call]
+        settings.BROKER_URL,
+        connect_timeout=TIMEOUT_S,
+        transport_options=redis_options if is_redis else {},
+    )
+    errors = broker.connection_errors + broker.channel_errors
+    try:
+        with broker:
+            broker.connect()  # type: ignore[no-untyped-call]
+            broker.channel().close()  # type: ignore[no-untyped-call]
+    except errors as error:
+        raise OSError(str(error)) from error
