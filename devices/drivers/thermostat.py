@@ -1,0 +1,275 @@
+"""Sinara 8451 Thermostat: two TEC channels, one line of JSON per command, M-Labs firmware since 2020-12.
+
+The device has no identify command; which words it knows (its dialect) is found by asking for its settings.
+Reading is the same in all dialects.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from devices.drivers.base import Channel, Driver, Option
+from devices.errors import ConfigurationError, ReplyError
+from devices.links.base import LineLink, Link
+from devices.readings import Quality, Reading
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Number = float | UnsetType | None  # every key but the channel may be missing or null in some firmware
+AtMostTwo = msgspec.Meta(min_length=1, max_length=2)
+
+
+class Report(msgspec.Struct):
+    """The last sample of one TEC channel; its fields are the keys of channels, in their order."""
+
+    channel: Literal[0, 1]
+    temperature: Number = UNSET
+    i_tec: Number = UNSET
+    pid_output: Number = UNSET
+    adc: Number = UNSET
+    sens: Number = UNSET
+    i_set: Number = UNSET
+    dac_value: Number = UNSET
+    dac_feedback: Number = UNSET
+    tec_i: Number = UNSET
+    tec_u_meas: Number = UNSET
+    pid_engaged: bool | UnsetType | None = UNSET
+    interval: Number = UNSET
+    device_time: Number = msgspec.field(default=UNSET, name="time")
+    current_swapped: bool | float | UnsetType | None = UNSET  # of private builds; in no published firmware
+
+
+class PidSettings(msgspec.Struct):
+    """What the driver wants from the answer to `pid`."""
+
+    channel: Literal[0, 1]
+    target: float | None
+
+
+class Limit(msgspec.Struct):
+    """A setting with its range, as dialects A and B tell it."""
+
+    value: float | None
+    max: float | None
+
+
+class OutputSettings(msgspec.Struct):
+    """What tells the dialects apart in the answer to `output` or `pwm`."""
+
+    channel: Literal[0, 1]
+    i_set: Limit | float | None
+    max_v: Limit | float | None
+
+
+class Mode(msgspec.Struct):
+    """The answer of dialect A to `report mode`."""
+
+    report: bool
+
+
+_reports = msgspec.json.Decoder(Annotated[list[Report], AtMostTwo])
+_pid_settings = msgspec.json.Decoder(Annotated[list[PidSettings], AtMostTwo])
+_output_settings = msgspec.json.Decoder(Annotated[list[OutputSettings], AtMostTwo])
+_mode = msgspec.json.Decoder(Mode)
+
+_KEYS = [[f"ch{number}.{field}" for field in Report.__struct_fields__] for number in (0, 1)]
+
+# Key, label, unit, decimals. i_tec is the voltage of the current monitor, 1.5 V at no current.
+_QUANTITIES = (
+    ("temperature", "temperature", "Cel", 4),
+    ("i_tec", "current monitor", "V", 3),
+    ("pid_output", "PID output", "A", 4),
+    ("adc", "thermistor voltage", "V", 6),
+    ("sens", "thermistor resistance", "Ohm", 2),
+    ("i_set", "current, requested", "A", 4),
+    ("dac_value", "DAC voltage, requested", "V", 4),
+    ("dac_feedback", "DAC voltage, measured", "V", 3),
+    ("tec_i", "TEC current, measured", "A", 4),
+    ("tec_u_meas", "TEC voltage, measured", "V", 3),
+    ("pid_engaged", "PID engaged", "", None),
+    ("interval", "sampling interval", "s", 3),
+    ("device_time", "time since start", "s", 3),
+)
+
+
+def _channels(number: int) -> list[Channel]:
+    return [
+        Channel(
+            f"ch{number}.{key}",
+            f"CH{number} {label}",
+            unit,
+            kind="bool" if key == "pid_engaged" else "float",
+            digits=digits,
+        )
+        for key, label, unit, digits in _QUANTITIES
+    ]
+
+
+class Thermostat(Driver):
+    """Sinara 8451 Thermostat, all firmware dialects (A to D of its protocol notes)."""
+
+    label = "Sinara 8451 Thermostat"
+    schemes = ("tcp",)
+    example = "tcp://192.168.1.26:23"
+    options = (
+        Option(
+            "temperature_low",
+            float,
+            -50.0,
+            "A temperature below this, in °C, is marked bad: a shorted thermistor reads absurd values",
+            low=-273.15,
+            high=1000.0,
+        ),
+        Option(
+            "temperature_high",
+            float,
+            150.0,
+            "A temperature above this, in °C, is marked bad",
+            low=-273.15,
+            high=1000.0,
+        ),
+        Option("target", bool, False, "Read the PID targets too: a second question at each poll"),
+    )
+    channels = (*_channels(0), *_channels(1))
+    link: LineLink
+
+    def __init__(self, link: Link, options: Mapping[str, Any]) -> None:
+        super().__init__(link, options)
+        self.dialect: Literal["A", "B", "C", "D"] | None = None
+        self._sampled: dict[int, float] = {}
+
+    @classmethod
+    def checked_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        checked = super().checked_options(options)
+        if not checked["temperature_low"] < checked["temperature_high"]:
+            raise ConfigurationError("option temperature_low must be below temperature_high")
+        return checked
+
+    @classmethod
+    def channels_for(cls, options: Mapping[str, Any]) -> tuple[Channel, ...]:
+        if not options.get("target"):
+            return cls.channels
+        targets = [Channel(f"ch{n}.target", f"CH{n} PID target", "Cel", digits=4) for n in (0, 1)]
+        return (*cls.channels, *targets)
+
+    async def open(self) -> None:
+        self.dialect = await self._find_dialect()
+
+    async def read(self) -> list[Reading]:
+        if self.dialect is None:
+            await self.open()
+        # The target first: should the link break between the two, no report that came is lost.
+        targets = await self._targets() if self.settings["target"] else []
+        reports = _decoded(_reports, await self.link.ask(b"report\n"))
+        if not any(_was_sampled(report) for report in reports):
+            raise ReplyError(f"an answer to another question, not a report: {reports!r:.200}")
+        return [reading for report in reports for reading in self._readings(report)] + targets
+
+    # ---- what was answered
+
+    def _readings(self, report: Report) -> list[Reading]:
+        """The readings of one TEC channel; none if it has not been sampled since the last poll."""
+        if not self._is_new(report):
+            return []
+        readings = []
+        for key, value in zip(_KEYS[report.channel][1:], msgspec.structs.astuple(report)[1:], strict=True):
+            if value is None:
+                readings.append(Reading(key, None, Quality.BAD))
+            elif value is not UNSET:
+                readings.append(Reading(key, value))
+        if isinstance(report.temperature, float) and not self._is_plausible(report.temperature):
+            readings[0] = Reading(readings[0].key, report.temperature, Quality.BAD)
+        return readings
+
+    def _is_plausible(self, temperature: float) -> bool:
+        low: float = self.settings["temperature_low"]
+        high: float = self.settings["temperature_high"]
+        return low <= temperature <= high
+
+    def _is_new(self, report: Report) -> bool:
+        """Whether the channel was sampled since the last poll; a poll may be faster than the ADC."""
+        time = report.device_time
+        if not isinstance(time, float):
+            return True
+        before = self._sampled.get(report.channel)
+        self._sampled[report.channel] = time
+        if before is not None and time < before:
+            logger.info("%s restarted: its time went from %.3f s to %.3f s", self.label, before, time)
+            self.dialect = None  # it may have come back with other firmware
+        return time != before
+
+    async def _targets(self) -> list[Reading]:
+        try:
+            settings = _decoded(_pid_settings, await self.link.ask(b"pid\n"))
+        except ReplyError:
+            return [Reading(f"ch{number}.target", None, Quality.BAD) for number in (0, 1)]
+        return [
+            Reading(
+                f"ch{pid.channel}.target", pid.target, Quality.GOOD if pid.target is not None else Quality.BAD
+            )
+            for pid in settings
+        ]
+
+    # ---- which firmware it is
+
+    async def _find_dialect(self) -> Literal["A", "B", "C", "D"]:
+        """Ask only what changes nothing. Raises ReplyError if it does not answer like a thermostat."""
+        answer = await self.link.ask(b"output\n")
+        if not _is_error(answer):
+            _decoded(_output_settings, answer)
+            return "D"
+        settings = _decoded(_output_settings, await self.link.ask(b"pwm\n"))
+        if not isinstance(settings[0].i_set, Limit):
+            return "C"
+        answer = await self.link.ask(b"report mode\n")
+        if _is_error(answer):
+            return "B"
+        _decoded(_mode, answer)
+        return "A"
+
+
+def _was_sampled(report: Report) -> bool:
+    """False for an answer to `output` or `pid`, which has channels too."""
+    return not (report.device_time is report.adc is report.temperature is UNSET)
+
+
+def _is_error(line: bytes) -> bool:
+    try:
+        answer = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(answer, dict) and "error" in answer
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], line: bytes) -> T:
+    """What the device said, in the decoder's type. Raises ReplyError."""
+    try:
+        return decoder.decode(line)
+    except (msgspec.MsgspecError, RecursionError):
+        return _tolerantly_decoded(decoder, line)
+
+
+def _tolerantly_decoded(decoder: msgspec.json.Decoder[T], line: bytes) -> T:
+    """The same for a line that is not strict JSON, as with NaN. Raises ReplyError with the reason."""
+    try:
+        answer = json.loads(line.decode(), parse_constant=_no_number, parse_float=_finite)
+        if isinstance(answer, dict) and "error" in answer:
+            raise ReplyError(f"the thermostat answered with the error {answer['error']!r:.200}")
+        return msgspec.convert(answer, decoder.type)
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise ReplyError(f"an unusable answer, {line!r:.200}: {error!s:.200}") from None
+
+
+def _no_number(_constant: str) -> None:
+    """NaN, and what else Python's parser takes for a number: nothing."""
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
