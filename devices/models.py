@@ -86,6 +86,13 @@ class Instrument(models.Model):
                 name="interval_from_tenth_of_a_second_to_a_day",
             ),
         ]
+        indexes = [
+            models.Index(
+                fields=["edge", "id"],
+                condition=models.Q(in_service=True, retired_at=None),
+                name="standing_orders",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -76,6 +76,14 @@ class Migration(migrations.Migration):
             name="key_heard",
             field=models.PositiveSmallIntegerField(default=1, editable=False),
         ),
+        migrations.AddIndex(
+            model_name="instrument",
+            index=models.Index(
+                condition=models.Q(("in_service", True), ("retired_at", None)),
+                fields=["edge", "id"],
+                name="standing_orders",
+            ),
+        ),
         migrations.RunSQL(COUNT_UP, COUNT_NO_MORE),
         migrations.RunSQL(ASSIGN, UNASSIGN),
     ]
