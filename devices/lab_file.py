@@ -236,7 +236,7 @@ def _doubles(entries: list[Entry]) -> list[str]:
     faults = []
     for entry in entries:
         if entry.name in first:
-            before = first[entry.name].line
+            before = first[entry.name].key_lines.get("name")
             where = f" in line {before}" if before else ""
             faults.append(entry.error(f"the name stands{where} already", "name"))
         first.setdefault(entry.name, entry)
@@ -430,7 +430,7 @@ def _retire_demo(
 def _prune(
     lab: Lab, left_out: list[Instrument], edges: Mapping[str, Edge], by: services.Person
 ) -> list[Change]:
-    """Retire what the file does not name, but for the local edge and the edges' instruments for themselves."""
+    """Retire what the file does not name, but for the local edge and the edges' own instruments."""
     changes = []
     standing = Instrument.objects.filter(pk__in=[instrument.pk for instrument in left_out], retired_at=None)
     for instrument in standing.exclude(driver=services.HOST_DRIVER):

@@ -1,0 +1,225 @@
+"""The admin of what there is. Whatever is changed here goes through the services."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import Model, QuerySet
+from django.forms import Field, ModelForm
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.translation import gettext_lazy as _
+from unfold.admin import ModelAdmin
+
+from devices import services
+from devices.errors import DriverError, Refused
+from devices.forms import PREFIX, declared_options, driver_choices, form_for
+from devices.models import AccessToken, Channel, Edge, Instrument, Latest
+
+CHANGES = ("add", "change", "delete")
+
+
+class ForStaff(ModelAdmin):
+    """Until roles come: whoever is staff may do all that a page offers; `offers` says what that is."""
+
+    offers: ClassVar[tuple[str, ...]] = ()
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        return bool(request.user.is_active and getattr(request.user, "is_staff", False))
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        return "add" in self.offers and self.has_view_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        retired = getattr(obj, "retired_at", None) is not None
+        return "change" in self.offers and not retired and self.has_view_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        return "delete" in self.offers and self.has_view_permission(request)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """A refusal that only the service could know of (somebody was faster) is told, not a server error."""
+        try:
+            return super().changeform_view(request, *args, **kwargs)  # type: ignore[no-any-return]
+        except (Refused, ValidationError, DriverError) as error:
+            self.tell(request, error)
+            return HttpResponseRedirect(request.get_full_path())
+
+    def each(self, request: HttpRequest, chosen: QuerySet[Any], act: Callable[[Any], object]) -> None:
+        """Do it to each one chosen; say how many that were, and which refused and why."""
+        done = 0
+        for row in chosen:
+            try:
+                act(row)
+            except (Refused, ValidationError, DriverError) as error:
+                self.tell(request, error, f"{row}: ")
+            else:
+                done += 1
+        if done:
+            self.message_user(request, _("Done: %(count)d.") % {"count": done}, messages.SUCCESS)
+
+    def tell(self, request: HttpRequest, error: Exception, who: str = "") -> None:
+        words = "; ".join(error.messages) if isinstance(error, ValidationError) else str(error)
+        self.message_user(request, who + words, messages.ERROR)
+
+
+class RetiredFilter(admin.SimpleListFilter):
+    """Shows what is not retired, unless asked."""
+
+    title = _("retired")
+    parameter_name = "retired"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:  # noqa: ARG002
+        return [("yes", _("Yes")), ("all", _("All"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+        if self.value() == "all":
+            return queryset
+        return queryset.filter(retired_at__isnull=self.value() != "yes")
+
+    def choices(self, changelist: Any) -> Any:
+        yield {
+            "selected": self.value() is None,
+            "query_string": changelist.get_query_string(remove=[self.parameter_name]),
+            "display": _("No"),
+        }
+        for choice, title in self.lookup_choices:
+            yield {
+                "selected": self.value() == choice,
+                "query_string": changelist.get_query_string({self.parameter_name: choice}),
+                "display": title,
+            }
+
+
+@admin.register(Edge)
+class EdgeAdmin(ForStaff):
+    offers = ("add",)
+    list_display = ("name", "heard_at", "key_version", "revision", "retired_at")
+    list_filter = (RetiredFilter,)
+    search_fields = ("name",)
+    fields = (
+        "name",
+        "heard_at",
+        "key_version",
+        "revision",
+        "instance",
+        "boot",
+        "spool",
+        "status",
+        "retired_at",
+    )
+    readonly_fields = fields[1:]
+    actions = ("retire",)
+
+    def get_fields(self, request: HttpRequest, obj: Edge | None = None) -> tuple[str, ...]:  # noqa: ARG002
+        return self.fields if obj else ("name",)
+
+    def save_model(self, request: HttpRequest, obj: Edge, form: Any, change: bool) -> None:  # noqa: ARG002
+        obj.pk = services.save_edge(obj.name, by=request.user).pk
+
+    @admin.action(description=_("Retire"), permissions=["add"])
+    def retire(self, request: HttpRequest, chosen: QuerySet[Edge]) -> None:
+        self.each(request, chosen, lambda edge: services.retire_edge(edge, by=request.user))
+
+
+@admin.register(Instrument)
+class InstrumentAdmin(ForStaff):
+    offers = ("add", "change")
+    list_display = ("name", "driver", "edge", "address", "interval", "in_service", "demo")
+    list_filter = (RetiredFilter, "edge", "driver", "in_service", "demo")
+    list_select_related = ("edge",)
+    search_fields = ("name", "address")
+    actions = ("take_out_of_service", "put_into_service", "retire")
+
+    class Media:
+        js = ("devices/driver.js",)
+
+    def get_form(
+        self, request: HttpRequest, obj: Instrument | None = None, change: bool = False, **kwargs: Any
+    ) -> type[ModelForm]:  # type: ignore[type-arg]
+        kwargs.setdefault("form", form_for(shown_driver(request, obj)))
+        return super().get_form(request, obj, change=change, **kwargs)  # type: ignore[no-any-return]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Instrument | None = None) -> Any:
+        if not self.has_change_permission(request, obj):
+            return [(None, {"fields": (*InstrumentAdmin.shown, "options", "retired_at")})]
+        options = [PREFIX + option.name for option in declared_options(shown_driver(request, obj))]
+        sets: list[Any] = [(None, {"fields": (*InstrumentAdmin.shown, "options_of")})]
+        if options:
+            sets.append((_("Options of the driver"), {"fields": options}))
+        return sets
+
+    shown: ClassVar = ("name", "driver", "edge", "address", "interval", "in_service")
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Field | None:
+        if db_field.name == "edge":
+            kwargs["queryset"] = Edge.objects.filter(retired_at=None)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)  # type: ignore[no-any-return]
+
+    def save_model(self, request: HttpRequest, obj: Instrument, form: Any, change: bool) -> None:  # noqa: ARG002
+        services.save_instrument(obj, by=request.user)
+
+    @admin.action(description=_("Take out of service"), permissions=["change"])
+    def take_out_of_service(self, request: HttpRequest, chosen: QuerySet[Instrument]) -> None:
+        self.each(request, chosen, lambda instrument: set_service(instrument, request, on=False))
+
+    @admin.action(description=_("Put into service"), permissions=["change"])
+    def put_into_service(self, request: HttpRequest, chosen: QuerySet[Instrument]) -> None:
+        self.each(request, chosen, lambda instrument: set_service(instrument, request, on=True))
+
+    @admin.action(description=_("Retire: poll no more, keep the history"), permissions=["change"])
+    def retire(self, request: HttpRequest, chosen: QuerySet[Instrument]) -> None:
+        self.each(request, chosen, lambda row: services.retire_instrument(row, by=request.user))
+
+
+def shown_driver(request: HttpRequest, instrument: Instrument | None) -> str:
+    """Whose options the form shows: what was just chosen, else the instrument's driver, else the first."""
+    asked = request.POST.get("driver") or request.GET.get("driver")
+    present = instrument.driver if instrument else ""
+    known = [name for name, _label in driver_choices(present)]
+    if asked in known:
+        return asked
+    return present or known[0]
+
+
+def set_service(instrument: Instrument, request: HttpRequest, *, on: bool) -> None:
+    instrument.in_service = on
+    services.save_instrument(instrument, by=request.user)
+
+
+@admin.register(Channel)
+class ChannelAdmin(ForStaff):
+    """What drivers declare, and what instruments brought besides: to look at."""
+
+    list_display = ("label", "instrument", "key", "unit", "kind", "low", "high", "retention", "id")
+    list_filter = ("instrument__edge", "kind", "retention")
+    list_select_related = ("instrument",)
+    search_fields = ("key", "label", "instrument__name")
+
+
+@admin.register(Latest)
+class LatestAdmin(ForStaff):
+    list_display = ("channel", "value", "text", "quality", "time", "seen_at", "stored_at")
+    list_filter = ("channel__instrument__edge",)
+    list_select_related = ("channel__instrument",)
+    search_fields = ("channel__key", "channel__instrument__name")
+
+
+@admin.register(AccessToken)
+class AccessTokenAdmin(ModelAdmin):
+    """Tokens are made by `manage.py create_token`; here they are seen, without their hash, and revoked."""
+
+    list_display = ("user", "scope", "created", "expiry")
+    list_select_related = ("user",)
+    list_display_links = None
+    search_fields = ("user__username",)
+    fields = ("user", "scope", "created", "expiry")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        return False

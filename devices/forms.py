@@ -1,0 +1,193 @@
+"""The form of an instrument: built from what its driver declares, one field per option."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.forms.utils import ErrorDict
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from devices import drivers, services
+from devices.drivers.base import Driver, Option
+from devices.errors import ConfigurationError
+from devices.models import Instrument
+
+PREFIX = "option_"
+
+
+def declared_options(driver_name: str) -> tuple[Option, ...]:
+    """A driver's options; none if it cannot be loaded."""
+    driver = driver_or_none(driver_name)
+    return driver.options if driver else ()
+
+
+def driver_or_none(name: str) -> type[Driver] | None:
+    try:
+        return drivers.load(name)
+    except ConfigurationError:
+        return None
+
+
+def driver_choices(present: str) -> list[tuple[str, str]]:
+    """What can be chosen: all drivers but the edges' own, and the instrument's present one whatever it is."""
+    names = [name for name in drivers.names() if name != services.HOST_DRIVER]
+    if present and present not in names:
+        names.append(present)
+    return [(name, _driver_label(name)) for name in names]
+
+
+def _driver_label(name: str) -> str:
+    driver = driver_or_none(name)
+    return f"{driver.label} ({name})" if driver else f"{name} (not installed)"
+
+
+def option_field(option: Option) -> forms.Field:
+    """A form's field for one option, with its help, default and limits."""
+    common: dict[str, Any] = {
+        "label": option.name.replace("_", " ").capitalize(),
+        "help_text": _help(option),
+        "required": False,
+    }
+    if option.kind is bool:
+        return forms.BooleanField(widget=UnfoldBooleanSwitchWidget, **common)
+    if option.choices:
+        choices = [(choice, choice) for choice in option.choices]
+        return forms.ChoiceField(choices=choices, widget=UnfoldAdminSelectWidget, **common)
+    if option.kind is int:
+        return forms.IntegerField(
+            min_value=_whole(option.low),
+            max_value=_whole(option.high),
+            widget=UnfoldAdminIntegerFieldWidget,
+            **common,
+        )
+    if option.kind is float:
+        return forms.FloatField(
+            min_value=option.low, max_value=option.high, widget=UnfoldAdminDecimalFieldWidget, **common
+        )
+    return forms.CharField(strip=False, widget=UnfoldAdminTextInputWidget, **common)
+
+
+def _whole(limit: float | None) -> int | None:
+    return None if limit is None else int(limit)
+
+
+def _help(option: Option) -> str:
+    parts = [option.help]
+    if option.low is not None and option.high is not None:
+        parts.append(f"From {option.low:g} to {option.high:g}.")
+    elif option.low is not None:
+        parts.append(f"At least {option.low:g}.")
+    elif option.high is not None:
+        parts.append(f"At most {option.high:g}.")
+    if option.default != "":
+        parts.append(f"Default: {option.default}.")
+    return " ".join(part if part.endswith((".", "?", "!")) else f"{part}." for part in parts if part)
+
+
+def form_for(driver_name: str) -> type["InstrumentForm"]:
+    """The form class of instruments with this driver."""
+    fields = {PREFIX + option.name: option_field(option) for option in declared_options(driver_name)}
+    return type("InstrumentForm", (InstrumentForm,), {**fields, "driver_name": driver_name})
+
+
+class InstrumentForm(forms.ModelForm):  # type: ignore[type-arg]
+    """An instrument and its options. Made by `form_for`; saved by the service.
+
+    If the driver that was sent is another than the one whose options were shown, nothing is saved: the form
+    comes back with the options of the driver that was chosen. So it works without script.
+    """
+
+    driver_name: ClassVar = ""
+    driver = forms.ChoiceField(widget=UnfoldAdminSelectWidget, help_text=_("What kind of instrument it is"))
+    options_of = forms.CharField(widget=forms.HiddenInput, required=False)
+
+    class Meta:
+        model = Instrument
+        fields = ("name", "driver", "edge", "address", "interval", "in_service")
+
+    def __init__(self, data: Any = None, files: Any = None, **kwargs: Any) -> None:
+        self.options = {option.name: option for option in declared_options(self.driver_name)}
+        self.switched = data is not None and data.get("options_of", self.driver_name) != self.driver_name
+        if self.switched:
+            data = self._with_defaults(data)
+        super().__init__(data, files, **kwargs)
+        self._prepare()
+
+    def _with_defaults(self, data: Any) -> Any:
+        """What was sent, with the chosen driver's defaults where the other driver's options were."""
+        data = data.copy()
+        data["options_of"] = self.driver_name
+        for name, option in self.options.items():
+            data.pop(PREFIX + name, None)
+            if option.kind is not bool or option.default:
+                data[PREFIX + name] = str(option.default)
+        return data
+
+    def _prepare(self) -> None:
+        if "driver" not in self.fields:
+            return  # shown to somebody who may only look
+        choice = cast("forms.ChoiceField", self.fields["driver"])
+        choice.choices = driver_choices(self.instance.driver)
+        self.initial["driver"] = self.initial["options_of"] = self.driver_name
+        for name, option in self.options.items():
+            self.initial[PREFIX + name] = self.instance.options.get(name, option.default)
+        if driver := driver_or_none(self.driver_name):
+            self.fields["address"].help_text = _("A URL, such as %(example)s") % {"example": driver.example}
+
+    def full_clean(self) -> None:
+        if not self.switched:
+            super().full_clean()
+            return
+        self._errors = ErrorDict()
+        self.cleaned_data: dict[str, Any] = {}
+        label = _driver_label(self.driver_name)
+        self.add_error(
+            "driver", _("Now the options of %(driver)s are shown: save again.") % {"driver": label}
+        )
+
+    def _post_clean(self) -> None:
+        """Let the service look at the instrument as a whole, once each field is right by itself."""
+        super()._post_clean()  # type: ignore[misc]
+        self.instance.options = self._chosen_options()
+        if self.errors:
+            return
+        try:
+            services.check_instrument(self.instance)
+        except ValidationError as error:
+            self._show(error)
+
+    def _chosen_options(self) -> dict[str, Any]:
+        """What was chosen otherwise than the default, or was set before."""
+        before: Mapping[str, Any] = self.instance.options
+        chosen = {}
+        for name, option in self.options.items():
+            value = self.cleaned_data.get(PREFIX + name)
+            if value is None or (value == "" and option.kind is not str) or (value == "" and option.choices):
+                continue  # left empty: the default
+            if value != option.default or name in before:
+                chosen[name] = value
+        return chosen
+
+    def _show(self, error: ValidationError) -> None:
+        """Put what the service found wrong beside the field it speaks of."""
+        if not hasattr(error, "error_dict"):
+            self.add_error(None, error)
+            return
+        for key, messages in error.message_dict.items():
+            for message in messages:
+                self.add_error(self._field_of(key, message), message)
+
+    def _field_of(self, key: str, message: str) -> str | None:
+        option = re.match(r"option (\w+):", message)
+        if option and PREFIX + option[1] in self.fields:
+            return PREFIX + option[1]
+        return key if key in self.fields else None
