@@ -4,8 +4,12 @@ import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from csp.constants import NONE, SELF
+
 from labsite import keys
-from labsite.env import BadSetting, env_bool, env_choice, env_int, env_secret, env_text
+from labsite.env import BadSetting, env_address, env_bool, env_choice, env_int, env_secret, env_text
+from labsite.onebox.postgres import Cluster
+from labsite.onebox.redis import Broker
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env_text("LABSITE_DATA", str(BASE_DIR / "var"))).expanduser().resolve()
@@ -46,6 +50,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -63,6 +68,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "labsite.pages.context.for_scripts",
             ]
         },
     }
@@ -88,8 +94,12 @@ def _database(url: str) -> dict[str, object]:
     }
 
 
-DATABASES = {"default": _database(env_text("LABSITE_DATABASE_URL", "postgresql://labsite@127.0.0.1/labsite"))}
-BROKER_URL = env_text("LABSITE_BROKER_URL", "redis://127.0.0.1:6379/0")
+# Without a URL the servers are embedded, and live in the data folder; whatever runs there finds them.
+DATABASE_IS_EMBEDDED = not env_secret("LABSITE_DATABASE_URL")
+DATABASES = {"default": _database(env_secret("LABSITE_DATABASE_URL") or Cluster(DATA_DIR / "postgres").url())}
+BROKER_LISTEN = env_address("LABSITE_BROKER_LISTEN", "127.0.0.1")
+BROKER_IS_EMBEDDED = not env_secret("LABSITE_BROKER_URL")
+BROKER_URL = env_secret("LABSITE_BROKER_URL") or Broker(DATA_DIR / "redis").url()
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -109,6 +119,23 @@ LOCALE_PATHS = [BASE_DIR / "labsite" / "pages" / "locale"]
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "labsite" / "pages" / "static"]
+
+# ---- Pages
+
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "labsite.pages.storage.HashedStorage"},
+}
+WHITENOISE_USE_FINDERS = True  # before `collectstatic` has run, as in tests
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 KNOX_TOKEN_MODEL = "devices.AccessToken"  # noqa: S105 - a model's name

@@ -1,0 +1,286 @@
+"""What the overview and an instrument's page show, in few questions however many instruments there are."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from django.db.models import Q
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from devices import drivers
+from devices.errors import ConfigurationError
+from devices.models import Channel, Instrument
+from labsite.pages import numbers
+from labsite.pages.standing import Normal, Now, Standing, State, stale_after, state
+
+ROWS_ON_A_CARD = 6
+EDGE_HOST = "edge_host"  # the driver of an edge's own health
+
+
+def milliseconds(at: datetime) -> int:
+    """Milliseconds of UTC since 1970."""
+    return int(at.timestamp() * 1000)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One channel on a card."""
+
+    id: int
+    label: str
+    unit: str
+    kind: str
+    digits: int | None
+    normal: Normal
+    now: Now | None
+    at: int  # the clock it is judged by, in milliseconds of UTC
+    limit: float  # milliseconds after which a value is stale
+
+    @property
+    def text(self) -> str:
+        if self.now is None:
+            return numbers.NOTHING
+        text = None if self.now.bad else self.now.text  # a bad reading's text is the reason
+        return numbers.shown(self.now.value, text, self.kind, self.digits)
+
+    @property
+    def reason(self) -> str:
+        """Why there is no value; "" when there is one."""
+        if self.now is None:
+            return _("not read yet")
+        if self.now.bad:
+            return self.now.text or _("no reading")
+        if self.now.value is None and not self.now.text:
+            return _("no value")
+        return ""
+
+    @property
+    def outside(self) -> bool:
+        return self.now is not None and not self.now.bad and self.normal.left_by(self.now.value)
+
+    @property
+    def stale(self) -> bool:
+        return self.now is not None and self.at - self.now.seen > self.limit
+
+    @property
+    def age(self) -> str:
+        return age(self.now.seen if self.now else None, self.at)
+
+    @property
+    def ranged(self) -> bool:
+        low, high = self.normal
+        return low is not None and high is not None and high > low
+
+    @property
+    def range_words(self) -> str:
+        low, high = (numbers.number(bound, self.digits) for bound in self.normal)
+        return _("normal from %(low)s to %(high)s %(unit)s") % {"low": low, "high": high, "unit": self.unit}
+
+    @property
+    def mark(self) -> str:
+        """Where the value stands on its bar, in per cent; the middle half of the bar is normal."""
+        low, high = self.normal
+        if low is None or high is None or self.now is None or self.now.value is None:
+            return ""
+        share = 25 + 50 * (self.now.value - low) / (high - low)
+        return f"{min(98.5, max(1.5, share)):.1f}"
+
+
+@dataclass(frozen=True)
+class Card:
+    """One instrument as the overview shows it."""
+
+    instrument: Instrument
+    rows: list[Row]
+    now: int
+
+    @cached_property
+    def standing(self) -> Standing:
+        return Standing.of((row.normal, row.now) for row in self.rows)
+
+    @cached_property
+    def state(self) -> State:
+        instrument = self.instrument
+        return state(
+            self.standing, in_service=instrument.in_service, interval=instrument.interval, now=self.now
+        )
+
+    @property
+    def standing_text(self) -> str:
+        """For the page's script, which goes on from here."""
+        each = self.standing
+        return json.dumps([each.read, each.bad, each.outside, each.seen, each.reason])
+
+    @property
+    def plottable(self) -> list[Row]:
+        return [row for row in self.rows if row.kind != "text"]
+
+    @property
+    def url(self) -> str:
+        return reverse("instrument", args=[self.instrument.pk])
+
+    @property
+    def driver_label(self) -> str:
+        return driver_label(self.instrument.driver)
+
+    @property
+    def is_edge(self) -> bool:
+        return self.instrument.driver == EDGE_HOST
+
+    @property
+    def shown(self) -> list[Row]:
+        return self.rows[:ROWS_ON_A_CARD]
+
+    @property
+    def more(self) -> int:
+        return max(0, len(self.rows) - ROWS_ON_A_CARD)
+
+    @property
+    def interval(self) -> str:
+        return numbers.interval(self.instrument.interval)
+
+    @property
+    def stale(self) -> bool:
+        return self.instrument.in_service and bool(self.rows) and all(row.stale for row in self.rows)
+
+    @property
+    def age(self) -> str:
+        return age(self.standing.seen, self.now)
+
+    @property
+    def order(self) -> tuple[bool, int, list[tuple[int, str]]]:
+        """Those silent longest first; the rest by name, so that nothing moves while it is watched."""
+        since = self.standing.seen or 0 if self.state.key in ("gone", "silent") else self.now
+        return (not self.is_edge, since, natural(self.instrument.name))
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All cards, in the order of the page."""
+
+    look: list[Card] = field(default_factory=list)
+    well: list[Card] = field(default_factory=list)
+    out: list[Card] = field(default_factory=list)
+    edges: list[Card] = field(default_factory=list)
+
+    @property
+    def everything(self) -> list[Card]:
+        return [*self.look, *self.well, *self.out, *self.edges]
+
+    @property
+    def instruments(self) -> list[Card]:
+        return [card for card in self.everything if not card.is_edge]
+
+    @property
+    def edge_cards(self) -> list[Card]:
+        return [card for card in self.everything if card.is_edge]
+
+    @property
+    def polled(self) -> int:
+        return sum(card.instrument.in_service for card in self.instruments)
+
+    @property
+    def speaking(self) -> int:
+        return sum(map(speaks, self.instruments))
+
+    @property
+    def edges_heard(self) -> int:
+        return sum(map(speaks, self.edge_cards))
+
+
+def age(then: int | None, now: int) -> str:
+    """The distance of two times in milliseconds of UTC, in words."""
+    past = None if then is None else datetime.fromtimestamp(then / 1000, UTC)
+    return numbers.age(past, datetime.fromtimestamp(now / 1000, UTC))
+
+
+def speaks(card: Card) -> bool:
+    """Whether an instrument in service answers."""
+    return card.state.key in ("normal", "partly", "outside")
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A name as people sort it: bench 2 before bench 10."""
+    return [(int(part or 0), word.casefold()) for word, part in re.findall(r"(\D*)(\d*)", name)]
+
+
+def driver_label(name: str) -> str:
+    """What a driver calls itself; its name when it is not installed here."""
+    try:
+        return drivers.load(name).label
+    except ConfigurationError:
+        return name
+
+
+def overview(at: datetime, find: str = "") -> Overview:
+    """Every instrument that is not retired, or those with `find` in the name, driver or edge."""
+    chosen = Instrument.objects.filter(retired_at=None).select_related("edge")
+    if find:
+        chosen = chosen.filter(
+            Q(name__icontains=find) | Q(driver__icontains=find) | Q(edge__name__icontains=find)
+        )
+    cards = sorted(_cards(chosen, at), key=lambda card: card.order)
+    page = Overview()
+    for card in cards:
+        _section(page, card).append(card)
+    return page
+
+
+def _section(page: Overview, card: Card) -> list[Card]:
+    if card.state.look:
+        return page.look
+    if card.is_edge:
+        return page.edges
+    return page.well if card.instrument.in_service else page.out
+
+
+def one(instrument: Instrument, at: datetime) -> Card:
+    """One instrument with all its channels."""
+    [card] = _cards([instrument], at)
+    return card
+
+
+def _cards(instruments: Iterable[Instrument], at: datetime) -> list[Card]:
+    chosen = list(instruments)
+    now = milliseconds(at)
+    rows = _rows(chosen, now)
+    return [Card(instrument, rows[instrument.pk], now) for instrument in chosen]
+
+
+def _rows(instruments: list[Instrument], at: int) -> dict[Any, list[Row]]:
+    """The channels of these instruments with their latest readings, in one question."""
+    found = (
+        Channel.objects.filter(instrument__in=instruments)
+        .order_by("instrument", "position", "id")
+        .values_list(
+            "instrument_id",
+            "id",
+            "label",
+            "unit",
+            "kind",
+            "digits",
+            "low",
+            "high",
+            "latest__time",
+            "latest__value",
+            "latest__quality",
+            "latest__text",
+            "latest__seen_at",
+        )
+    )
+    limits = {each.pk: 1000 * stale_after(each.interval) for each in instruments}
+    rows: dict[Any, list[Row]] = defaultdict(list)
+    for instrument, pk, label, unit, kind, digits, low, high, time, value, quality, text, seen in found:
+        latest = Now(pk, milliseconds(time), value, quality, text, milliseconds(seen)) if seen else None
+        rows[instrument].append(
+            Row(
+                pk, label, numbers.unit(unit), kind, digits, Normal(low, high), latest, at, limits[instrument]
+            )
+        )
+    return rows

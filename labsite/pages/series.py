@@ -1,0 +1,33 @@
+"""The series behind the chart of an instrument's page."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from devices.models import Instrument
+from labsite.pages.cards import milliseconds
+from telemetry import history
+
+
+def content(instrument: Instrument, wanted: Collection[int], since: datetime) -> dict[str, Any]:
+    """What the chart is drawn from; numbers of channels that are not the instrument's are left out."""
+    channels = list(instrument.channels.filter(pk__in=wanted))
+    series = history.recent(channels, since)
+    numbers = {channel.key: channel.pk for channel in channels}
+    return {
+        "channels": [
+            {"id": channel.pk, "times": times, "values": values}
+            for channel in channels
+            for times, values in [series[channel.pk]]
+        ],
+        "gaps": [
+            {
+                "start": milliseconds(gap.start),
+                "end": milliseconds(gap.end),
+                "reason": gap.reason,
+                "channel": numbers.get(gap.key),
+            }
+            for gap in history.gaps(instrument, since)
+            if not gap.key or gap.key in numbers
+        ],
+    }

@@ -1,0 +1,101 @@
+"""How an instrument stands, judged from its latest readings; standing.js judges the same way."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from django.utils.translation import gettext as _, ngettext
+
+from devices.readings import Quality
+
+STALE_INTERVALS = 2.5
+STALE_LEAST = 4.0  # seconds: a reading is up to about three seconds on its way to the page
+QUALITY_BITS = 3  # the class of a stored quality; above them are flags
+
+
+class Now(NamedTuple):
+    """A channel's latest reading. Times are milliseconds of UTC since 1970."""
+
+    channel: int
+    time: int
+    value: float | None
+    quality: int
+    text: str | None
+    seen: int
+
+    @property
+    def bad(self) -> bool:
+        return self.quality & QUALITY_BITS == Quality.BAD
+
+
+class Normal(NamedTuple):
+    """A channel's normal range; None: no bound."""
+
+    low: float | None
+    high: float | None
+
+    def left_by(self, value: float | None) -> bool:
+        """Whether the value lies outside."""
+        if value is None:
+            return False
+        return (self.low is not None and value < self.low) or (self.high is not None and value > self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What all channels of an instrument come to."""
+
+    read: int = 0  # channels that were ever read
+    bad: int = 0
+    outside: int = 0
+    seen: int | None = None  # the last poll that was answered
+    reason: str = ""  # why the bad ones are, in the edge's words
+
+    @classmethod
+    def of(cls, channels: Iterable[tuple[Normal, Now | None]]) -> "Standing":
+        """Count up an instrument's channels."""
+        found = [(normal, now) for normal, now in channels if now is not None]
+        bad = [now for _normal, now in found if now.bad]
+        return cls(
+            read=len(found),
+            bad=len(bad),
+            outside=sum(normal.left_by(now.value) for normal, now in found if not now.bad),
+            seen=max((now.seen for _normal, now in found), default=None),
+            reason=next((now.text for now in bad if now.text), ""),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A word for how an instrument stands, and whether a person should look."""
+
+    word: str
+    key: str
+    look: bool = False
+
+
+def stale_after(interval: float) -> float:
+    """The age in seconds from which a value is no longer live."""
+    return max(STALE_INTERVALS * interval, STALE_LEAST)
+
+
+def state(standing: Standing, *, in_service: bool, interval: float, now: int) -> State:
+    """Judge by the clock `now`, in milliseconds of UTC."""
+    if not in_service:
+        return State(_("Out of service"), "out")
+    if standing.seen is None:
+        return State(_("No reading yet"), "new", look=True)
+    if standing.bad and standing.bad == standing.read:
+        return State(_("Not connected"), "gone", look=True)
+    if now - standing.seen > 1000 * stale_after(interval):
+        return State(_("Silent"), "silent", look=True)
+    return _speaking(standing)
+
+
+def _speaking(standing: Standing) -> State:
+    if standing.outside:
+        return State(_("Outside normal"), "outside", look=True)
+    if standing.bad:
+        words = ngettext("%(count)d value missing", "%(count)d values missing", standing.bad)
+        return State(words % {"count": standing.bad}, "partly")
+    return State(_("Normal"), "normal")

@@ -1,0 +1,111 @@
+// Instruments on the page: what the server drew is taken over and kept up to date.
+import { age, shown } from "./numbers.js";
+import { isBad, isOutside, staleAfter, state } from "./standing.js";
+import { now } from "./stream.js";
+import { word } from "./words.js";
+
+const bound = (text) => (text === "" ? null : Number(text));
+
+function put(element, text) {
+  if (element && element.textContent !== text) element.textContent = text;
+}
+
+class Row {
+  constructor(element) {
+    this.element = element;
+    const { kind, digits, low, high, seen } = element.dataset;
+    Object.assign(this, { kind, digits: bound(digits), low: bound(low), high: bound(high), seen: bound(seen) });
+    this.value = element.querySelector("[data-value]");
+    this.why = element.querySelector("[data-why]");
+    this.ownAge = element.querySelector("[data-own-age]");
+    this.mark = element.querySelector("[data-mark]");
+  }
+
+  take(value, quality, text, seen) {
+    const bad = isBad(quality);
+    const reason = bad ? text || word("no reading") : value === null && !text ? word("no value") : "";
+    this.seen = seen;
+    put(this.value, shown(value, bad ? null : text, this.kind, this.digits));
+    put(this.why, reason);
+    this.element.classList.toggle("none", reason !== "");
+    this.element.classList.toggle("outside", !bad && isOutside(value, this.low, this.high));
+    if (this.mark && value !== null) {
+      const share = 25 + (50 * (value - this.low)) / (this.high - this.low);
+      this.mark.setAttribute("x", `${Math.min(98.5, Math.max(1.5, share)).toFixed(1)}%`);
+      this.mark.removeAttribute("hidden");
+    }
+  }
+
+  isStale(at, limit) {
+    return this.seen !== null && at - this.seen > limit;
+  }
+
+  tick(at, limit) {
+    const stale = this.isStale(at, limit);
+    this.element.classList.toggle("stale", stale);
+    put(this.ownAge, this.seen === null ? word("never") : age(this.seen, at));
+    return stale;
+  }
+}
+
+export class Card {
+  constructor(element) {
+    this.element = element;
+    this.id = element.dataset.instrument;
+    this.interval = Number(element.dataset.interval);
+    this.inService = element.dataset.inService === "1";
+    this.isEdge = element.dataset.edge === "1";
+    const [read, bad, outside, seen, reason] = JSON.parse(element.dataset.standing);
+    this.standing = { read, bad, outside, seen, reason };
+    this.rows = new Map();
+    for (const row of element.querySelectorAll("[data-channel]")) this.rows.set(Number(row.dataset.channel), new Row(row));
+    this.badge = element.querySelector(".state");
+    this.age = element.querySelector("[data-age]");
+    this.reason = element.querySelector("[data-reason]");
+    this.state = { key: this.badge.dataset.state, look: element.classList.contains("look") };
+    this.lookedAtFirst = this.state.look;
+  }
+
+  stand([read, bad, outside, seen, reason]) {
+    this.standing = { read, bad, outside, seen, reason };
+  }
+
+  // By the page's own clock, so that a value grows old also when nothing arrives.
+  tick(at) {
+    const limit = 1000 * staleAfter(this.interval);
+    this.state = state(this.standing, this.inService, this.interval, at);
+    put(this.badge, this.state.word);
+    if (this.badge.dataset.state !== this.state.key) this.badge.dataset.state = this.state.key;
+    this.element.classList.toggle("look", this.state.look);
+    put(this.reason, this.state.key === "gone" ? this.standing.reason : "");
+    put(this.age, this.standing.seen === null ? word("never") : age(this.standing.seen, at));
+    const old = [...this.rows.values()].map((row) => row.tick(at, limit));
+    this.element.classList.toggle("stale", this.inService && old.length > 0 && old.every(Boolean));
+  }
+
+  get speaks() {
+    return ["normal", "partly", "outside"].includes(this.state.key);
+  }
+}
+
+// All instruments on the page, and where their channels are shown.
+export class Cards {
+  constructor(root = document) {
+    this.all = [...root.querySelectorAll("[data-instrument]")].map((element) => new Card(element));
+    this.byId = new Map(this.all.map((card) => [card.id, card]));
+    this.byChannel = new Map(this.all.flatMap((card) => [...card.rows].map(([channel, row]) => [channel, row])));
+  }
+
+  take({ latest, standings }) {
+    for (const [channel, , value, quality, text, seen] of latest) {
+      this.byChannel.get(channel)?.take(value, quality, text, seen);
+    }
+    for (const [instrument, standing] of Object.entries(standings)) this.byId.get(instrument)?.stand(standing);
+    this.tick();
+  }
+
+  tick() {
+    const at = now();
+    for (const card of this.all) card.tick(at);
+  }
+}
