@@ -1,0 +1,38 @@
+"""Questions about what was measured."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.db import connection
+from django.db.models import Q, QuerySet
+
+from devices.models import Channel, Instrument
+from telemetry.models import Gap
+
+_TABLES = {"standard": "sample", "demo": "sample_demo"}  # by a channel's retention class
+_RECENT = """
+SELECT channel_id,
+       array_agg((extract(epoch FROM time) * 1000)::int8 ORDER BY time),
+       array_agg(value ORDER BY time)
+FROM {table} WHERE channel_id = ANY(%s) AND time >= %s GROUP BY channel_id
+"""
+
+
+def recent(channels: Iterable[Channel], since: datetime) -> dict[int, tuple[list[int], list[float | None]]]:
+    """For each channel the times (ms of UTC since 1970) and values since then, every one, in order."""
+    series: dict[int, tuple[list[int], list[float | None]]] = {}
+    by_table: dict[str, list[int]] = {}
+    for channel in channels:
+        series[channel.pk] = ([], [])
+        by_table.setdefault(_TABLES[channel.retention], []).append(channel.pk)
+    with connection.cursor() as cursor:
+        for table, numbers in by_table.items():
+            cursor.execute(_RECENT.format(table=table), [numbers, since])
+            series |= {number: (times, values) for number, times, values in cursor.fetchall()}
+    return series
+
+
+def gaps(instrument: Instrument, since: datetime) -> QuerySet[Gap]:
+    """What is missing of an instrument since then, with what is missing of all its edge."""
+    whole_edge = Q(instrument=None, edge=instrument.edge_id)
+    return Gap.objects.filter(Q(instrument=instrument) | whole_edge, end__gt=since).order_by("start")
