@@ -1,5 +1,6 @@
 """Settings from the environment: typed, with `_FILE` for secrets, and an error that names the variable."""
 
+import ipaddress
 import os
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
     if text not in choices:
         raise BadSetting(f"{name} is {text!r}; write one of {', '.join(choices)}")
     return text
+
+
+def env_address(name: str, default: str) -> str:
+    text = env_text(name, default)
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise BadSetting(f"{name} is {text!r}; write an IP address of this machine") from None
 
 
 def env_secret(name: str) -> str:

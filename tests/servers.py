@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
+import psycopg
+from psycopg.sql import SQL, Identifier
+
 from labsite.onebox import account, postgres, redis
 from tests.waiting import until
 
@@ -129,7 +132,9 @@ class Postgres(Server):
 
     def make_database(self, name: str = postgres.DATABASE) -> str:
         """The URL of a database of this name, made if there is none."""
-        self.cluster.make_database(name)
+        with psycopg.connect(self.url("postgres"), autocommit=True) as database:
+            if not database.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+                database.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
         return self.url(name)
 
 

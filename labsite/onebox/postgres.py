@@ -6,8 +6,6 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
-
 from labsite import keys
 from labsite.onebox import account, ports
 
@@ -28,6 +26,7 @@ SETTINGS = {
     "io_method": "sync",  # no pool of I/O processes
     "max_worker_processes": "4",
     "autovacuum_max_workers": "2",
+    "max_logical_replication_workers": "0",
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -52,6 +51,10 @@ class Cluster:
     @property
     def data(self) -> Path:
         return self.folder / "data"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.data / "postmaster.pid"
 
     @property
     def port(self) -> int:
@@ -84,17 +87,8 @@ class Cluster:
 
     def answers(self) -> bool:
         """Whether the server takes connections now."""
-        try:
-            psycopg.connect(self.url("postgres"), connect_timeout=2).close()
-        except psycopg.OperationalError:
-            return False
-        return True
-
-    def make_database(self, name: str = DATABASE) -> None:
-        """Make an empty database of this name, unless there is one."""
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
-                connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+        command = [str(binary("pg_isready")), "-q", "-t", "2", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(command, check=False).returncode == 0
 
     def _check_version(self) -> None:
         found = (self.data / "PG_VERSION").read_text(encoding="ascii").strip()

