@@ -1,0 +1,33 @@
+"""Run one edge: the Celery worker with the options it needs, its settings from the environment."""
+
+import logging
+import os
+import sys
+
+from devices.edge.app import app, prepare
+
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def main() -> int:
+    """Runs until SIGTERM or SIGINT. Returns the exit code."""
+    level = os.environ.get("LABSITE_LOG_LEVEL", "").strip().upper() or "INFO"
+    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        sys.stderr.write(
+            f"labsite edge: LABSITE_LOG_LEVEL is {level!r}; write DEBUG, INFO, WARNING or ERROR\n"
+        )
+        return 2
+    logging.basicConfig(level=level, format=FORMAT)
+    runtime = prepare()
+    worker = app.Worker(
+        hostname=f"edge-{runtime.settings.name}@%h",
+        queues=[runtime.settings.queue],
+        loglevel=level,
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

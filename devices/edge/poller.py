@@ -1,0 +1,143 @@
+"""The polling loop's side of the edge: the order book made into tickers on lanes. Only the loop calls it."""
+
+import asyncio
+import gc
+import logging
+from collections.abc import Callable
+
+from devices.edge.clock import Clock, mono, wall
+from devices.edge.health import Tally
+from devices.edge.lane import Lane, Ticker
+from devices.edge.orders import Kept, OrderBook
+from devices.edge.recorder import Recorder
+from devices.edge.session import Session
+from devices.errors import ConfigurationError
+from devices.links.base import Address
+from devices.wire import Order
+
+logger = logging.getLogger(__name__)
+
+FLUSH_EVERY = 1.0
+SETTLED_AFTER = 10  # seconds
+
+
+class Poller:
+    """All instruments of the edge. `keep(book)` has a changed order book written to disk."""
+
+    def __init__(
+        self, book: OrderBook, recorder: Recorder, clock: Clock, tally: Tally, keep: Callable[[Kept], None]
+    ) -> None:
+        self.book = book
+        self.polling = True
+        self._recorder, self._clock, self._tally, self._keep = recorder, clock, tally, keep
+        self._lanes: dict[str, Lane] = {}
+        self._tickers: dict[str, Ticker] = {}
+        self._unkept = False
+        self._settle_in = SETTLED_AFTER
+
+    async def run(self, until: asyncio.Event) -> None:
+        """Poll until told to stop; then all links are closed."""
+        self.follow_book()
+        loop = asyncio.get_running_loop()
+        at = loop.time()
+        while not until.is_set():
+            at += FLUSH_EVERY
+            timer = loop.call_at(at, self._second)
+            await self._wait(until, at)
+            timer.cancel()
+            at = max(at, loop.time() - FLUSH_EVERY)
+        await self._close_all()
+
+    @property
+    def connected(self) -> int:
+        return sum(ticker.session.connected for ticker in self._tickers.values())
+
+    def changed(self) -> None:
+        """The order book has changed: act on it now, write it down within the second."""
+        self._unkept = True
+        self.follow_book()
+
+    def hold(self, holder: bool) -> None:
+        """Poll only while this instance holds the edge's name."""
+        self.polling = holder
+        self.follow_book()
+
+    def compare_clock(self, sent: int, received: int, replied: int, arrived: int) -> None:
+        """Take one exchange of stamps with the centre."""
+        sure = self._clock.sure
+        moved = self._clock.compare(sent, received, replied, arrived)
+        if moved:
+            logger.warning("the clock was set from the centre's")
+        if moved or sure != self._clock.sure:
+            self._recorder.cut()
+
+    def follow_book(self) -> None:
+        """Start, change and stop tickers until they are what the book says."""
+        orders = self.book.orders if self.polling else {}
+        for instrument in self._tickers.keys() - orders.keys():
+            self._leave(instrument)
+        for instrument, order in orders.items():
+            ticker = self._tickers.get(instrument)
+            if ticker is None:
+                self._tickers[instrument] = self._begin(order)
+            elif ticker.session.order != order:
+                self._change(ticker, order)
+
+    async def _wait(self, until: asyncio.Event, at: float) -> None:
+        try:
+            async with asyncio.timeout_at(at):
+                await until.wait()
+        except TimeoutError:
+            pass
+
+    def _second(self) -> None:
+        if self._clock.follow(wall(), mono()):
+            logger.warning(
+                "the host's clock was set; readings keep the time they had until the centre is asked"
+            )
+            self._recorder.cut()
+        self._recorder.flush()
+        self._tally.lateness.turn()
+        if self._unkept:
+            self._unkept = False
+            self._keep(self.book.kept())
+            self._settle_in = SETTLED_AFTER
+        self._settle()
+
+    def _settle(self) -> None:
+        """Some seconds after the book last changed: what lives now lives long, the garbage collector need not
+        walk through it again and again (it would hold up thousands of polls)."""
+        self._settle_in -= 1
+        if self._settle_in == 0:
+            gc.freeze()
+
+    def _begin(self, order: Order) -> Ticker:
+        lane = self._lanes.setdefault(_lane_name(order), Lane())
+        session = Session(order, self._recorder, self._clock, self._tally)
+        return Ticker(session, lane, self._recorder, self._clock, self._tally)
+
+    def _change(self, ticker: Ticker, order: Order) -> None:
+        session = ticker.session
+        if session.serves(order):
+            before, session.order = session.order, order
+            if (before.interval, before.phase) != (order.interval, order.phase):
+                ticker.keep_time(order)
+            return
+        self._leave(order.instrument)
+        self._tickers[order.instrument] = self._begin(order)
+
+    def _leave(self, instrument: str) -> None:
+        ticker = self._tickers.pop(instrument)
+        ticker.lane.leave(ticker)
+
+    async def _close_all(self) -> None:
+        for instrument in list(self._tickers):
+            self._leave(instrument)
+        await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
+
+
+def _lane_name(order: Order) -> str:
+    try:
+        return Address.parse(order.address).lane
+    except ConfigurationError:
+        return order.address  # its session will say what is wrong with it

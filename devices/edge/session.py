@@ -1,0 +1,177 @@
+"""A session: one instrument's open driver, kept between polls, and what is noted while it cannot be had."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from dataclasses import dataclass
+
+from devices import drivers, links
+from devices.drivers.base import Driver
+from devices.edge.clock import SECOND, Clock
+from devices.edge.health import Tally
+from devices.edge.recorder import Recorder
+from devices.errors import ConfigurationError, DriverError, LinkError, ReplyError
+from devices.links.base import Address, Link
+from devices.readings import Quality, Reading
+from devices.wire import Gap, Order
+
+logger = logging.getLogger(__name__)
+
+DEADLINE = 5.0  # seconds for one poll, the opening included
+FAREWELL = 1.0  # seconds for closing
+RETRY_MIN, RETRY_MAX = 1.0, 60.0  # seconds between tries to open
+RETRY_SHARE = 0.25  # of the time it has been gone: soon after a short outage, seldom in a long one
+TELL_AFTER = 30 * SECOND  # a gap that grows is told again after this
+
+
+@dataclass(slots=True)
+class Outage:
+    """The instrument cannot be had: since when (UTC, µs; the loop's time), and when it is tried again."""
+
+    start: int
+    began: float
+    retry_at: float
+    count: int = 0
+    told: int = 0
+
+
+class Session:
+    """One instrument's. `poll` never raises for what the instrument, its link or its driver does."""
+
+    def __init__(self, order: Order, recorder: Recorder, clock: Clock, tally: Tally) -> None:
+        self.order = order
+        self._recorder, self._clock, self._tally = recorder, clock, tally
+        self._driver: Driver | None = None
+        self._link: Link | None = None
+        self._outage: Outage | None = None
+        self._complained = ""
+
+    @property
+    def connected(self) -> bool:
+        return self._driver is not None
+
+    def serves(self, order: Order) -> bool:
+        """Whether an order can be carried out by this session as it is open."""
+        return _target(order) == _target(self.order)
+
+    async def poll(self) -> None:
+        """Read the instrument once and record what it said, or that it said nothing."""
+        outage = self._outage
+        if outage is not None and asyncio.get_running_loop().time() < outage.retry_at:
+            self._miss(outage)
+            return
+        try:
+            async with asyncio.timeout(DEADLINE):
+                driver = self._driver or await self._open()
+                readings = await driver.read()
+        except ReplyError as error:
+            self._complain(error)
+            self._record_bad()
+            self._over()
+        except Exception as error:  # noqa: BLE001 - a driver's mistake must not end the lane of others
+            await self._fail(error)
+        else:
+            self._record(readings)
+
+    async def close(self) -> None:
+        """Take leave; a gap that was growing ends here."""
+        await self._drop()
+        if self._outage is not None:
+            self._tell(self._outage, self._clock.now())
+
+    async def _open(self) -> Driver:
+        order = self.order
+        address = Address.parse(order.address)
+        driver_class = drivers.load(order.driver)
+        self._link = await links.connect(address, DEADLINE)
+        driver = driver_class(self._link, order.options)
+        try:
+            await driver.open()
+        except ReplyError as error:
+            raise LinkError(f"no usable answer at opening: {error}") from error
+        self._driver = driver
+        self._tally.connects += 1
+        return driver
+
+    async def _drop(self) -> None:
+        driver, link, self._driver, self._link = self._driver, self._link, None, None
+        for thing in (driver, link):
+            if thing is not None:
+                with contextlib.suppress(Exception):
+                    async with asyncio.timeout(FAREWELL):
+                        await thing.close()
+
+    def _record(self, readings: list[Reading]) -> None:
+        now = self._clock.now()
+        if readings:
+            self._recorder.add(self.order.instrument, readings, now)
+        else:
+            self._recorder.see(self.order.instrument, now)
+        self._tally.answered += 1
+        if self._outage is not None or self._complained:
+            self._over()
+            self._complained = ""
+            logger.info("%s: answers", self.order.name)
+
+    def _over(self) -> None:
+        if self._outage is not None:
+            self._tell(self._outage, self._clock.now())
+            self._outage = None
+
+    async def _fail(self, error: Exception) -> None:
+        self._complain(error)
+        await self._drop()
+        self._tally.failures += 1
+        now, loop_now = self._clock.now(), asyncio.get_running_loop().time()
+        outage = self._outage
+        if outage is None:
+            outage = self._outage = Outage(now, loop_now, loop_now)
+            self._record_bad()
+        outage.retry_at = loop_now + _pause(loop_now - outage.began, error)
+        outage.count += 1
+        self._tell(outage, now)
+
+    def _miss(self, outage: Outage) -> None:
+        outage.count += 1
+        now = self._clock.now()
+        if now - outage.told >= TELL_AFTER:
+            self._tell(outage, now)
+
+    def _tell(self, outage: Outage, now: int) -> None:
+        outage.told = now
+        end = max(now, outage.start)
+        self._recorder.gap(Gap(self.order.instrument, "", outage.start, end, "not connected", outage.count))
+
+    def _record_bad(self) -> None:
+        """One bad reading for each channel, so that nobody takes the last good one for the present."""
+        try:
+            channels = drivers.load(self.order.driver).channels_for(self.order.options)
+        except DriverError:
+            return
+        readings = [Reading(channel.key, None, Quality.BAD) for channel in channels]
+        if readings:
+            self._recorder.add(self.order.instrument, readings, self._clock.now())
+
+    def _complain(self, error: Exception) -> None:
+        """Say what is wrong once, until it changes or is over."""
+        text = str(error) or (
+            "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+        )
+        if text == self._complained:
+            return
+        self._complained = text
+        foreseen = isinstance(error, DriverError | OSError | EOFError)
+        logger.warning("%s: %s", self.order.name, text, exc_info=None if foreseen else error)
+
+
+def _target(order: Order) -> tuple[object, ...]:
+    return order.driver, order.address, order.options
+
+
+def _pause(gone_for: float, error: Exception) -> float:
+    """Seconds until the next try: growing with the outage, jittered so that not all come back at once."""
+    if isinstance(error, ConfigurationError):
+        return float("inf")  # only another order can help
+    longest = min(max(gone_for * RETRY_SHARE, RETRY_MIN), RETRY_MAX)
+    return max(RETRY_MIN, longest * random.uniform(0.8, 1.0))  # noqa: S311 - no secret
