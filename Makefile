@@ -1,0 +1,63 @@
+# Labsite on one machine, and its tests. Needs Python 3.11, 3.12 or 3.13, pip and make; see README.md.
+#   make run                  start everything; Ctrl-C stops it
+#   make stop | status | logs (make logs FOLLOW=1 goes on; PROCESS=web only that one)
+#   make test [PYTEST="tests/devices -k lane"]
+#   make check | bench | test-faults | clean
+
+VENV ?= .venv
+PY = $(VENV)/bin/python
+export VENV
+
+.PHONY: help run stop status logs venv venv-dev built check test test-faults bench clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+venv:
+	@scripts/venv.sh onebox
+
+venv-dev:
+	@scripts/venv.sh dev
+
+built:
+	@test -x $(PY) || { echo "Labsite was not started here yet: make run"; exit 3; }
+
+run: venv
+	@exec $(PY) -m labsite.onebox run
+
+stop status: built
+	@exec $(PY) -m labsite.onebox $@
+
+logs: built
+	@exec $(PY) -m labsite.onebox logs $(if $(FOLLOW),--follow) $(PROCESS)
+
+check: export LABSITE_DATA = $(abspath $(VENV))/check
+check: venv-dev
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+	$(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+
+# Tests of single parts first, then those with all processes, then those that break things.
+TESTS = $(wildcard tests/devices tests/telemetry tests/alerts tests/labsite tests/system tests/faults)
+
+test: venv-dev
+	@scripts/debian.sh
+	@$(MAKE) --no-print-directory check
+	$(PY) -m pytest -m "not long" $(if $(PYTEST),$(PYTEST),$(TESTS))
+
+test-faults: venv-dev
+	@scripts/debian.sh
+	$(PY) -m pytest -m "long or not long" --timeout=7200 $(if $(PYTEST),$(PYTEST),tests/faults)
+
+# Each module that can be run by itself prints one JSON line per figure.
+bench: venv-dev
+	@for file in $$(grep -l __main__ tests/benchmarks/*.py); do \
+		$(PY) -m tests.benchmarks.$$(basename $$file .py) || exit 1; \
+	done
+
+# Not the data folder: that is the user's.
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
