@@ -139,6 +139,7 @@ CONTENT_SECURITY_POLICY = {
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 KNOX_TOKEN_MODEL = "devices.AccessToken"  # noqa: S105 - a model's name
+MIGRATION_MODULES = {"knox": None}  # its own table, replaced by ours, would hold on to users
 
 # ---- API and admin
 
