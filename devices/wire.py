@@ -185,6 +185,8 @@ class Parcel(Message, frozen=True):
     """Batches on their way: consecutive ones of one track, each packed as it lies in the spool.
 
     `shifts`: µs to add to a batch's times, learnt after it was spooled (a clock that was set later).
+    `sequences` count from 1. `kept_from`: the lowest sequence still in the spool, acknowledged or not; what
+    is below it can never be sent (again), so the centre no longer waits for it.
     """
 
     spool: str
@@ -193,6 +195,7 @@ class Parcel(Message, frozen=True):
     shifts: list[int]
     batches: list[str]
     sent_mono: int
+    kept_from: int = 0
 
 
 # ---- sealing and opening

@@ -1,13 +1,18 @@
 """Tasks that put the steps of more than one app together."""
 
 import logging
+from datetime import datetime
 from typing import Any
 
 from celery import shared_task
+from django.db import InterfaceError, OperationalError, close_old_connections
 from django.utils import timezone
 
 from devices import edges, wire
 from devices.edge_keys import key_of
+from devices.models import Edge
+from labsite import acks, pipeline
+from labsite.pulse import pulse
 from telemetry.models import SpoolMark
 
 logger = logging.getLogger(__name__)
@@ -24,3 +29,43 @@ def hello(message: dict[str, Any]) -> None:
         edges.answer(said, envelope, mark.through if mark else 0, now)
     except wire.WireError as error:
         logger.warning("a hello is dropped: %s: %s", type(error).__name__, error)
+
+
+@shared_task(name="labsite.ingest", acks_late=True, ignore_result=True)
+def ingest(message: dict[str, Any]) -> None:
+    """Store one parcel and answer its edge. Twice does no harm; unanswered, the edge sends it again."""
+    now = timezone.now()
+    close_old_connections()
+    try:
+        _ingest(message, now)
+        pulse.beat(now)
+    except (OperationalError, InterfaceError) as error:
+        logger.error("a parcel cannot be stored now: %s", str(error).strip())  # noqa: TRY400
+    finally:
+        close_old_connections()
+
+
+def _ingest(message: dict[str, Any], now: datetime) -> None:
+    try:
+        envelope, parcel = wire.open_envelope(message, wire.Parcel, key_of)
+    except (wire.UnknownVersion, wire.UnknownKey) as error:
+        pulse.count("refused")
+        acks.refuse(wire.envelope_of(message), str(error), now)
+    except wire.WireError as error:
+        pulse.count("dropped")
+        logger.warning("a parcel is dropped: %s: %s", type(error).__name__, error)
+    else:
+        _take(envelope, parcel, now)
+
+
+def _take(envelope: wire.Envelope, parcel: wire.Parcel, now: datetime) -> None:
+    edge = Edge.objects.get(name=envelope.edge)
+    try:
+        outcome = pipeline.ingest(edge, parcel, now)
+    except wire.Malformed as error:
+        pulse.count("refused")
+        acks.refuse(envelope, str(error), now)
+    else:
+        pulse.count("batches", len(parcel.sequences))
+        pulse.count("readings", outcome.readings)
+        acks.answer(edge, envelope, parcel, outcome, now)

@@ -1,0 +1,204 @@
+"""Ingest: what a parcel of batches brings goes into all apps here, step after step, in one transaction.
+
+A batch is taken whole, once: batch row, samples, latest, gaps and mark commit together or not at all.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from django.db import DataError, connection, transaction
+
+from devices.models import Edge
+from devices.wire import Malformed, Parcel, as_bytes, unpack
+from telemetry import deliveries, gaps, latest, roster, store
+from telemetry.columns import Columns, joined
+from telemetry.intake import Intake, intake
+from telemetry.models import RejectedBatch
+
+LIVE = "live"
+SHIFT_MAX = 1 << 53  # µs; 285 years
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Work:
+    """One batch on its way through the steps. `reason`: why it, or some of its readings, are not stored."""
+
+    sequence: int
+    shift: int
+    packed: bytes
+    intake: Intake | None = None
+    reason: str = ""
+
+    @property
+    def columns(self) -> list[Columns]:
+        return [self.intake.columns] if self.intake else []
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a parcel. `stored` holds also what was there before; `readings` only what is new."""
+
+    edge: int
+    stored: list[int]
+    rejected: dict[int, str] = field(default_factory=dict)
+    through: int = 0
+    readings: int = 0
+
+
+def ingest(edge: Edge, parcel: Parcel, now: datetime) -> Outcome:
+    """Store what a parcel brings. Delivering it twice does no harm; two parcels of one edge take turns.
+
+    Raises Malformed if it contradicts itself as a whole, and what the database raises when it cannot store:
+    then nothing has happened.
+    """
+    spool = _checked(parcel)
+    try:
+        with transaction.atomic():
+            return _ingest(edge, spool, parcel, now)
+    except BaseException:
+        roster.forget(edge.pk)
+        raise
+
+
+def _ingest(edge: Edge, spool: UUID, parcel: Parcel, now: datetime) -> Outcome:
+    known = roster.of_edge(edge.pk, deliveries.turn(edge.pk))
+    works = _register(edge, spool, parcel)
+    for work in works:
+        _open(work, known)
+    columns = _store(works, now)
+    live = parcel.track == LIVE and bool(works)
+    if live:
+        _show(works, columns, now)
+    gaps.store(edge.pk, [gap for work in works if work.intake for gap in work.intake.gaps])
+    _keep_rejected(edge, spool, works, now)
+    through = deliveries.settle(edge.pk, spool, parcel.kept_from)
+    if live:
+        _notify(edge)
+    rejected = {work.sequence: work.reason for work in works if not work.intake}
+    stored = [sequence for sequence in parcel.sequences if sequence not in rejected]
+    return Outcome(edge.pk, stored, rejected, through, len(columns))
+
+
+def reingest(rejected: RejectedBatch, now: datetime) -> str:
+    """Try a rejected batch again; it is forgotten once all of it is stored. Returns what is still wrong."""
+    work = Work(rejected.sequence, rejected.shift, bytes(rejected.packed))
+    try:
+        with transaction.atomic():
+            known = roster.of_edge(rejected.edge_id, deliveries.turn(rejected.edge_id))
+            _open(work, known)
+            _store([work], now)
+            if work.intake:
+                gaps.store(rejected.edge_id, work.intake.gaps)
+            if not work.reason:
+                rejected.delete()
+    except BaseException:
+        roster.forget(rejected.edge_id)
+        raise
+    return work.reason
+
+
+# ---- the steps
+
+
+def _checked(parcel: Parcel) -> UUID:
+    """The parcel's spool."""
+    if not len(parcel.sequences) == len(parcel.shifts) == len(parcel.batches):
+        raise Malformed("sequences, shifts and batches are not equally many")
+    if not all(0 < sequence < 1 << 62 for sequence in parcel.sequences):
+        raise Malformed("sequences count from 1")
+    if not all(abs(shift) < SHIFT_MAX for shift in parcel.shifts):
+        raise Malformed("a shift of centuries")
+    try:
+        return UUID(parcel.spool)
+    except ValueError:
+        raise Malformed(f"spool {parcel.spool[:60]!r} is no UUID") from None
+
+
+def _register(edge: Edge, spool: UUID, parcel: Parcel) -> list[Work]:
+    """The batches that are not at the centre yet, each once, in order."""
+    fresh = deliveries.register(edge.pk, spool, sorted(set(parcel.sequences)))
+    works = {}
+    for sequence, shift, text in zip(parcel.sequences, parcel.shifts, parcel.batches, strict=True):
+        if sequence in fresh:
+            works[sequence] = _work(sequence, shift, text)
+    return [works[sequence] for sequence in sorted(works)]
+
+
+def _work(sequence: int, shift: int, text: str) -> Work:
+    try:
+        return Work(sequence, shift, as_bytes(text))
+    except Malformed as error:
+        return Work(sequence, shift, text.encode(errors="replace"), reason=str(error))
+
+
+def _open(work: Work, known: roster.Roster) -> None:
+    if work.reason:
+        return
+    try:
+        work.intake = intake(unpack(work.packed), work.shift, known)
+    except Malformed as error:
+        work.reason = str(error)
+    else:
+        work.reason = work.intake.refused
+
+
+def _store(works: Sequence[Work], now: datetime) -> Columns:
+    """Write all readings together; if one batch's cannot be stored, each batch by itself."""
+    columns = _judged(works, now)
+    try:
+        with transaction.atomic():
+            store.store(columns)
+    except DataError:
+        for work in works:
+            _store_alone(work, now)
+        columns = _judged(works, now)
+    return columns
+
+
+def _store_alone(work: Work, now: datetime) -> None:
+    try:
+        with transaction.atomic():
+            store.store(_judged([work], now))
+    except DataError as error:
+        work.intake = None
+        work.reason = f"not to be stored: {error}"
+
+
+def _judged(works: Sequence[Work], now: datetime) -> Columns:
+    return store.judged(joined([part for work in works for part in work.columns]), now)
+
+
+def _show(works: Sequence[Work], columns: Columns, now: datetime) -> None:
+    """The live track brings the present state; the backlog is the past."""
+    seen = {key: time for work in works if work.intake for key, time in work.intake.seen.items()}
+    latest.show(columns, now)
+    latest.see(seen, now)
+
+
+def _keep_rejected(edge: Edge, spool: UUID, works: Sequence[Work], now: datetime) -> None:
+    for work in works:
+        if work.reason:
+            logger.error("edge %s, spool %s, batch %d: %s", edge.name, spool, work.sequence, work.reason)
+            RejectedBatch.objects.update_or_create(
+                edge=edge,
+                spool=spool,
+                sequence=work.sequence,
+                defaults={
+                    "shift": work.shift,
+                    "packed": work.packed,
+                    "reason": work.reason.replace("\0", ""),
+                    "stored": work.intake is not None,
+                    "rejected_at": now,
+                },
+            )
+
+
+def _notify(edge: Edge) -> None:
+    """The web process hears of it when this transaction commits."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify('labsite_live', %s)", [str(edge.pk)])

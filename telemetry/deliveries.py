@@ -1,0 +1,65 @@
+"""Which batches are at the centre: this makes a batch's readings, gaps and events exactly once together."""
+
+from uuid import UUID
+
+from django.db import connection
+
+INGEST_LOCK = 0x1AB  # advisory, with an edge's id: its two tracks take turns
+
+REGISTER = """
+INSERT INTO batch (edge_id, spool, sequence)
+SELECT %(edge)s, %(spool)s, number FROM unnest(%(sequences)s::bigint[]) AS number
+WHERE number > coalesce((SELECT through FROM spool_mark WHERE edge_id = %(edge)s AND spool = %(spool)s), 0)
+ORDER BY number
+ON CONFLICT DO NOTHING RETURNING sequence
+"""
+
+# From the mark on as far as there is no hole. `kept_from`: what is missing below it will never come.
+ADVANCE = """
+WITH RECURSIVE run(sequence) AS (
+    SELECT greatest(
+        coalesce((SELECT through FROM spool_mark WHERE edge_id = %(edge)s AND spool = %(spool)s), 0),
+        %(kept_from)s - 1
+    )
+    UNION ALL
+    SELECT b.sequence FROM run JOIN batch b
+        ON b.edge_id = %(edge)s AND b.spool = %(spool)s AND b.sequence = run.sequence + 1
+)
+INSERT INTO spool_mark (edge_id, spool, through) SELECT %(edge)s, %(spool)s, max(sequence) FROM run
+ON CONFLICT (edge_id, spool) DO UPDATE SET through = EXCLUDED.through RETURNING through
+"""
+
+PRUNE = "DELETE FROM batch WHERE edge_id = %(edge)s AND spool = %(spool)s AND sequence <= %(through)s"
+
+
+def turn(edge: int) -> int:
+    """Wait until no other ingest is at work for this edge; the edge's revision as it is then."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [INGEST_LOCK, edge])
+        cursor.execute("SELECT revision FROM devices_edge WHERE id = %s", [edge])
+        (revision,) = cursor.fetchone()
+    return int(revision)
+
+
+def register(edge: int, spool: UUID, sequences: list[int]) -> set[int]:
+    """Note that these batches are at the centre; returns those that were not yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(REGISTER, {"edge": edge, "spool": spool, "sequences": sequences})
+        return {sequence for (sequence,) in cursor.fetchall()}
+
+
+def settle(edge: int, spool: UUID, kept_from: int) -> int:
+    """Move the spool's mark up to the first batch that is missing; returns the mark."""
+    with connection.cursor() as cursor:
+        cursor.execute(ADVANCE, {"edge": edge, "spool": spool, "kept_from": kept_from})
+        (through,) = cursor.fetchone()
+        cursor.execute(PRUNE, {"edge": edge, "spool": spool, "through": through})
+    return int(through)
+
+
+def through(edge: int, spool: UUID) -> int:
+    """Every batch of this spool up to here is at the centre."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT through FROM spool_mark WHERE edge_id = %s AND spool = %s", [edge, spool])
+        row = cursor.fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,143 @@
+"""A batch held against its edge's roster: what may be stored, and what is refused and why. Writes nothing
+but the channels it is the first to name."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+
+from devices.readings import Flag
+from devices.wire import Batch, Gap, Malformed
+from telemetry.columns import Bools, Columns, Int64s, Layout, layout, qualities, texts, values
+from telemetry.roster import Known, Roster
+
+TIME_MAX = 253_402_300_800_000_000 - 86_400_000_000  # the end of the year 9999, which Python's times end at
+COUNT_MAX = 0x7FFFFFFF
+
+
+class NamedGap(NamedTuple):
+    """A gap as it is stored. `instrument` None: all of the edge."""
+
+    instrument: str | None
+    key: str
+    start: datetime
+    end: datetime
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Intake:
+    """What of a batch may be stored. `seen`: when each instrument was last polled and had nothing new."""
+
+    columns: Columns
+    gaps: list[NamedGap]
+    seen: dict[str, int]
+    refused: str  # why single readings or gaps were refused; "" if none were
+
+
+def intake(batch: Batch, shift: int, roster: Roster) -> Intake:
+    """Raises Malformed for a batch that contradicts itself; single readings are refused, not batches."""
+    roster.meet([*batch.instruments, *(gap.instrument for gap in batch.gaps if gap.instrument)])
+    plan = layout(batch, shift)
+    columns = _columns(batch, plan, roster)
+    allowed = (columns.channel > 0) & _owned(batch, plan, columns, roster) & _possible(columns.time)
+    refusals = [] if allowed.all() else [_told(batch, plan, allowed)]
+    gaps = [_named(gap, shift) for gap in batch.gaps if _welcome(gap, shift, roster)]
+    if len(gaps) < len(batch.gaps):
+        refusals.append(f"{len(batch.gaps) - len(gaps)} gaps refused")
+    return Intake(
+        columns if allowed.all() else columns.take(allowed),
+        gaps,
+        _seen(batch, shift, roster),
+        "; ".join(refusals),
+    )
+
+
+def _columns(batch: Batch, plan: Layout, roster: Roster) -> Columns:
+    """All readings of the batch; channel 0 where there is none for the key."""
+    keysets = [tuple(keys) for keys in batch.keysets]
+    taken = [
+        roster.taken(batch.instruments[instrument], keysets[keyset]) for instrument, keyset in plan.pairs
+    ]
+    places = plan.places([len(each.channel) for each in taken])
+    nothing = np.empty(0, np.int32)
+    return Columns(
+        plan.spread(plan.time),
+        values(batch),
+        np.concatenate([each.channel for each in taken] or [nothing])[places],
+        qualities(batch) & ~np.int16(Flag.FAR),
+        np.concatenate([each.demo for each in taken] or [nothing.astype(np.bool_)])[places],
+        texts(batch),
+    )
+
+
+def _owned(batch: Batch, plan: Layout, columns: Columns, roster: Roster) -> Bools:
+    """Whether each reading's instrument was this edge's at its time.
+
+    An edge whose clock was unsure cannot know that time: then it must be the instrument's edge now.
+    """
+    held, now = np.ones(len(plan.time), np.bool_), np.ones(len(plan.time), np.bool_)
+    for number, (instrument, _) in enumerate(plan.pairs):
+        known = roster.known(batch.instruments[instrument])
+        if known is None or not known.always:
+            rows = plan.pair == number
+            held[rows] = _held(known, plan.time[rows])
+            now[rows] = known is not None and known.assigned
+    if held.all():
+        return np.ones(len(columns), np.bool_)
+    unsure = (columns.quality & Flag.CLOCK_UNSURE).astype(np.bool_)
+    return plan.spread(held) | (unsure & plan.spread(now))
+
+
+def _held(known: Known | None, time: Int64s) -> Bools:
+    return np.zeros(len(time), np.bool_) if known is None else known.held(time)
+
+
+def _possible(time: Int64s) -> Bools:
+    return (time >= 0) & (time < TIME_MAX)
+
+
+def _told(batch: Batch, plan: Layout, allowed: Bools) -> str:
+    """How many readings were refused, and of which instruments."""
+    of_reading = plan.spread(np.array([instrument for instrument, _ in plan.pairs], np.int64)[plan.pair])
+    names = [batch.instruments[index] for index in np.unique(of_reading[~allowed])]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{int((~allowed).sum())} readings refused, of instruments {', '.join(names[:3])}{more}"
+
+
+def _welcome(gap: Gap, shift: int, roster: Roster) -> bool:
+    start, end = gap.start + shift, gap.end + shift
+    named = not gap.instrument or roster.known(gap.instrument) is not None
+    return named and 0 <= start <= end < TIME_MAX and len(gap.key) <= 100 and "\0" not in gap.key + gap.reason
+
+
+def _named(gap: Gap, shift: int) -> NamedGap:
+    return NamedGap(
+        gap.instrument or None,
+        gap.key,
+        moment(gap.start + shift),
+        moment(gap.end + shift),
+        gap.reason[:60],
+        min(max(gap.count, 0), COUNT_MAX),
+    )
+
+
+def _seen(batch: Batch, shift: int, roster: Roster) -> dict[str, int]:
+    if len(batch.seen) % 2:
+        raise Malformed("seen: not in pairs")
+    seen: dict[str, int] = {}
+    for index, time in zip(batch.seen[::2], batch.seen[1::2], strict=True):
+        if not 0 <= index < len(batch.instruments):
+            raise Malformed(f"seen: instrument {index} of {len(batch.instruments)}")
+        known = roster.known(batch.instruments[index])
+        if known is not None and known.assigned and 0 <= time + shift < TIME_MAX:
+            seen[batch.instruments[index]] = time + shift
+    return seen
+
+
+def moment(microseconds: int) -> datetime:
+    """µs of UTC since 1970 as a time, exactly."""
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)

@@ -1,0 +1,164 @@
+"""Which channels an edge may bring readings of, and for what times: looked up once per edge revision."""
+
+import threading
+import uuid
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.models import Assignment, Channel, Instrument
+from telemetry.columns import Bools, Int64s
+
+CHANNELS_MAX = 500  # of one instrument, so that a driver gone wrong cannot fill the tables
+KEY_LENGTH_MAX = 100
+HANDOVER_US = 10_000_000  # at a move the clocks of two edges may differ
+FOR_EVER = 1 << 62
+KEYSETS_MAX = 100_000  # remembered; more were made up
+
+Keys = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Taken:
+    """What the keys of a row are: channel numbers (0: refused), and which are of class "demo"."""
+
+    channel: NDArray[np.int32]
+    demo: Bools
+
+
+@dataclass(slots=True)
+class Known:
+    """One instrument, as far as ingest needs it. `periods`: µs of UTC in which it was this edge's."""
+
+    demo: bool
+    periods: list[tuple[int, int]]
+    assigned: bool  # to this edge now
+    channels: dict[str, tuple[int, bool]] = field(default_factory=dict)
+
+    @property
+    def always(self) -> bool:
+        """This edge was its only one."""
+        return any(since <= 0 and until >= FOR_EVER for since, until in self.periods)
+
+    def held(self, time: Int64s) -> Bools:
+        """Whether it was this edge's at these times."""
+        held = np.zeros(len(time), np.bool_)
+        for since, until in self.periods:
+            held |= (time >= since) & (time < until)
+        return held
+
+
+class Roster:
+    """The instruments of one edge at one revision, filled as batches name them."""
+
+    def __init__(self, edge_id: int, revision: int) -> None:
+        self.edge_id = edge_id
+        self.revision = revision
+        self._instruments: dict[str, Known | None] = {}
+        self._taken: dict[tuple[str, Keys], Taken] = {}
+
+    def meet(self, instruments: Iterable[str]) -> None:
+        """Look up all of these that are not known yet: three queries, however many."""
+        new = {text: number for text in set(instruments) - set(self._instruments) if (number := _uuid(text))}
+        if new:
+            found = _look_up(self.edge_id, new.values())
+            self._instruments.update({text: found.get(number) for text, number in new.items()})
+
+    def known(self, instrument: str) -> Known | None:
+        """An instrument that was met; None for one that never was this edge's."""
+        return self._instruments.get(instrument)
+
+    def taken(self, instrument: str, keys: Keys) -> Taken:
+        """The channels of these keys of an instrument that was met; those it does not have yet are made."""
+        taken = self._taken.get((instrument, keys))
+        if taken is None:
+            if len(self._taken) > KEYSETS_MAX:
+                self._taken.clear()
+            taken = self._taken[instrument, keys] = self._find(instrument, keys)
+        return taken
+
+    def _find(self, instrument: str, keys: Keys) -> Taken:
+        known = self.known(instrument)
+        if known is None:
+            return Taken(np.zeros(len(keys), np.int32), np.zeros(len(keys), np.bool_))
+        if missing := [key for key in sorted(set(keys) - set(known.channels)) if _usable(key)]:
+            _make_channels(instrument, known, missing)
+        found = [known.channels.get(key, (0, False)) for key in keys]
+        return Taken(
+            np.array([number for number, _ in found], np.int32),
+            np.array([demo for _, demo in found], np.bool_),
+        )
+
+
+class _Rosters(threading.local):
+    """Of one thread, as its connection is: what a transaction made that is rolled back, no other sees."""
+
+    def __init__(self) -> None:
+        self.by_edge: dict[int, Roster] = {}
+
+
+_rosters = _Rosters()
+
+
+def of_edge(edge_id: int, revision: int) -> Roster:
+    """The roster of an edge at the revision that the current transaction sees."""
+    roster = _rosters.by_edge.get(edge_id)
+    if roster is None or roster.revision != revision:
+        roster = _rosters.by_edge[edge_id] = Roster(edge_id, revision)
+    return roster
+
+
+def forget(edge_id: int) -> None:
+    """After a rollback: it may hold channels that were not made after all."""
+    _rosters.by_edge.pop(edge_id, None)
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def _usable(key: str) -> bool:
+    return 0 < len(key) <= KEY_LENGTH_MAX and key.isprintable()
+
+
+def _look_up(edge_id: int, instruments: Collection[uuid.UUID]) -> dict[uuid.UUID, Known]:
+    """Those of these instruments that this edge ever had."""
+    held = Assignment.objects.filter(instrument__in=instruments, edge=edge_id).order_by("instrument", "since")
+    demo = dict(Instrument.objects.filter(pk__in=instruments).values_list("pk", "demo"))
+    found = {}
+    for instrument, rows in groupby(held.values_list("instrument", "since", "until"), itemgetter(0)):
+        periods = [(since, until) for _, since, until in rows]
+        found[instrument] = Known(
+            demo[instrument],
+            [(_us(since) - HANDOVER_US, _us(until) if until else FOR_EVER) for since, until in periods],
+            assigned=periods[-1][1] is None,
+        )
+    channels = Channel.objects.filter(instrument__in=found)
+    for instrument, key, number, retention in channels.values_list("instrument", "key", "pk", "retention"):
+        found[instrument].channels[key] = (number, retention == "demo")
+    return found
+
+
+def _make_channels(instrument: str, known: Known, keys: list[str]) -> None:
+    """Rows for keys that the driver did not declare; somebody else may have made them first."""
+    retention = "demo" if known.demo else "standard"
+    room = max(CHANNELS_MAX - len(known.channels), 0)
+    Channel.objects.bulk_create(
+        [Channel(instrument_id=instrument, key=key, label=key, retention=retention) for key in keys[:room]],
+        ignore_conflicts=True,
+    )
+    found = Channel.objects.filter(instrument=instrument, key__in=keys)
+    for key, number, kept in found.values_list("key", "pk", "retention"):
+        known.channels[key] = (number, kept == "demo")
+
+
+def _us(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)

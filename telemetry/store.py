@@ -1,0 +1,120 @@
+"""Readings in, once, however often delivered: COPY where all are new, else one statement that tells apart."""
+
+from datetime import date, datetime, timedelta
+
+import numpy as np
+from django.db import DataError, IntegrityError, transaction
+from psycopg import errors, sql
+
+from devices.readings import Flag
+from telemetry import binary, partitions
+from telemetry.columns import Columns, Int64s, days
+from telemetry.partitions import Partition
+
+AHEAD_US = 120_000_000  # a reading further ahead of the centre's clock is far off
+BEHIND = timedelta(days=366)  # and so is one that much older than anything kept
+MOVES_MAX = 1000  # readings of one channel with one time but different values
+
+COPY = "COPY {} (time, value, channel_id, quality, text) FROM STDIN (FORMAT binary)"
+INSERT = (
+    "INSERT INTO {table} (time, value, channel_id, quality, text)"
+    " SELECT r.time, r.value, r.channel_id, r.quality, {text} FROM {rows} ON CONFLICT DO NOTHING"
+)
+# Which rows stand for another reading than the one that is stored under their key.
+OTHERS = (
+    "SELECT r.n - 1 FROM {rows} JOIN {table} AS s ON s.channel_id = r.channel_id AND s.time = r.time"
+    " WHERE (s.value, s.text) IS DISTINCT FROM (r.value, {text}) ORDER BY r.n"
+)
+
+
+def judged(columns: Columns, now: datetime) -> Columns:
+    """The same readings, those of a time that cannot be right flagged as far off."""
+    present = _us(now)
+    oldest = present - _us_of(timedelta(days=max(partitions.kept_days().values())) + BEHIND)
+    far = (columns.time > present + AHEAD_US) | (columns.time < oldest)
+    if not far.any():
+        return columns
+    quality = columns.quality | np.where(far, np.int16(Flag.FAR), np.int16(0))
+    return Columns(columns.time, columns.value, columns.channel, quality, columns.demo, columns.text)
+
+
+def store(columns: Columns) -> None:
+    """Write readings that were judged, inside a transaction. Those that are stored already stay as they are.
+
+    Two readings of one channel with one time and the same value are one; another value is kept 1 µs later.
+    Raises DataError for readings that cannot be stored through their own fault.
+    """
+    columns = columns.sorted()
+    far = (columns.quality & Flag.FAR).astype(np.bool_)
+    for table, mask in (
+        ("sample", ~far & ~columns.demo),
+        ("sample_demo", ~far & columns.demo),
+        ("sample_far", far),
+    ):
+        if mask.any():
+            _store_in(table, columns if mask.all() else columns.take(mask))
+
+
+def _store_in(table: str, columns: Columns) -> None:
+    _ensure_partitions(table, columns)
+    try:
+        with transaction.atomic():
+            _copy(table, columns)
+    except IntegrityError as error:
+        if not isinstance(error.__cause__, errors.UniqueViolation):
+            raise
+        _merge(table, columns)
+
+
+def _copy(table: str, columns: Columns) -> None:
+    with (
+        binary.cursor() as cursor,
+        cursor.copy(sql.SQL(COPY).format(sql.Identifier(table))) as copy,
+    ):
+        for block in binary.copy_rows(columns):
+            copy.write(block)
+
+
+def _merge(table: str, columns: Columns) -> None:
+    """Write what is not stored yet; what finds another value under its key moves on until it is free."""
+    for _ in range(MOVES_MAX):
+        if _inserted(table, columns) == len(columns):
+            return
+        others = _others(table, columns)
+        if not len(others):
+            return
+        columns = columns.take(others).moved(1)
+        _ensure_partitions(table, columns)
+    raise DataError(f"more than {MOVES_MAX} readings of channel {columns.channel[0]} have one time")
+
+
+def _inserted(table: str, columns: Columns) -> int:
+    with binary.cursor() as cursor:
+        cursor.execute(_statement(INSERT, table, columns), binary.arrays(columns))
+        return cursor.rowcount
+
+
+def _others(table: str, columns: Columns) -> Int64s:
+    with binary.cursor() as cursor:
+        cursor.execute(_statement(OTHERS, table, columns), binary.arrays(columns))
+        return np.array([number for (number,) in cursor.fetchall()], dtype=np.int64)
+
+
+def _statement(form: str, table: str, columns: Columns) -> sql.Composed:
+    rows = binary.ROWS if columns.text is None else binary.ROWS_WITH_TEXT
+    text = "NULL::text" if columns.text is None else "r.text"
+    return sql.SQL(form).format(table=sql.Identifier(table), rows=sql.SQL(rows), text=sql.SQL(text))
+
+
+def _ensure_partitions(table: str, columns: Columns) -> None:
+    if table in partitions.kept_days():
+        epoch = date(1970, 1, 1)
+        partitions.ensure(Partition(table, epoch + timedelta(days=day)) for day in days(columns.time))
+
+
+def _us(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)
+
+
+def _us_of(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)
