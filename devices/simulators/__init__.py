@@ -1,0 +1,13 @@
+"""The table of simulators: the other end of each driver's real wire, with faults on demand."""
+
+from pkgutil import resolve_name
+
+from devices.simulators.base import Simulator
+
+SIMULATORS = {"thermostat": "devices.simulators.thermostat:Thermostat"}
+
+
+def load(driver: str) -> type[Simulator]:
+    """The simulator of a driver's instruments; its module is imported only now. Raises KeyError."""
+    simulator: type[Simulator] = resolve_name(SIMULATORS[driver])
+    return simulator
