@@ -1,10 +1,15 @@
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
 
+from labsite import checks
+
 
 class LabsiteConfig(AppConfig):
     name = "labsite"
     verbose_name = "Labsite"
+
+    def ready(self) -> None:
+        checks.register_all()
 
 
 class LabsiteAdminConfig(AdminConfig):

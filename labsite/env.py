@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -50,6 +51,17 @@ def env_address(name: str, default: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise BadSetting(f"{name} is {text!r}; write an IP address of this machine") from None
+
+
+def env_key(name: str, default: Callable[[], str]) -> bytes:
+    """32 bytes, written as 64 hexadecimal digits."""
+    try:
+        key = bytes.fromhex(env_secret(name) or default())
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise BadSetting(f"{name} must be 64 hexadecimal digits")
+    return key
 
 
 def env_secret(name: str) -> str:

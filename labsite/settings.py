@@ -6,8 +6,9 @@ from urllib.parse import unquote, urlsplit
 
 from csp.constants import NONE, SELF
 
-from labsite import keys
-from labsite.env import BadSetting, env_address, env_bool, env_choice, env_int, env_secret, env_text
+from devices import logs
+from labsite import hosts, keys
+from labsite.env import BadSetting, env_address, env_bool, env_choice, env_int, env_key, env_secret, env_text
 from labsite.onebox.postgres import Cluster
 from labsite.onebox.redis import Broker
 
@@ -16,11 +17,11 @@ DATA_DIR = Path(env_text("LABSITE_DATA", str(BASE_DIR / "var"))).expanduser().re
 
 DEBUG = False
 SECRET_KEY = env_secret("LABSITE_SECRET_KEY") or keys.kept(DATA_DIR / "secret.key")
-EDGE_MASTER_KEY = bytes.fromhex(env_secret("LABSITE_EDGE_MASTER_KEY") or keys.kept(DATA_DIR / "edges.key"))
+EDGE_MASTER_KEY = env_key("LABSITE_EDGE_MASTER_KEY", lambda: keys.kept(DATA_DIR / "edges.key"))
 
 HOST = env_text("LABSITE_HOST", "127.0.0.1")
 PORT = env_int("LABSITE_PORT", 8000, 1, 65535)
-ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", HOST, *env_text("LABSITE_ALLOWED_HOSTS").split()]
+ALLOWED_HOSTS = [*hosts.answering_to(HOST), *env_text("LABSITE_ALLOWED_HOSTS").split()]
 
 INSTALLED_APPS = [
     "labsite.apps.LabsiteConfig",
@@ -43,7 +44,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "labsite.pages.files.StaticFiles",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -124,7 +125,7 @@ STATICFILES_DIRS = [BASE_DIR / "labsite" / "pages" / "static"]
 
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "labsite.pages.storage.HashedStorage"},
+    "staticfiles": {"BACKEND": "labsite.pages.files.HashedStorage"},
 }
 WHITENOISE_USE_FINDERS = True  # before `collectstatic` has run, as in tests
 CONTENT_SECURITY_POLICY = {
@@ -145,7 +146,7 @@ MIGRATION_MODULES = {"knox": None}  # its own table, replaced by ours, would hol
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "devices.tokens.BearerAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["devices.permissions.ReadOrStaff"],
@@ -170,6 +171,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SCHEMA_PATH_PREFIX": "/api/v1/",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["devices.permissions.ReadOrStaff"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
@@ -178,8 +180,26 @@ UNFOLD = {"SITE_TITLE": "Labsite", "SITE_HEADER": "Labsite", "SITE_SYMBOL": "sci
 
 RETENTION_DAYS = env_int("LABSITE_RETENTION_DAYS", 30, 1, 36_500)
 DEMO_RETENTION_DAYS = 2
-LOG_LEVEL = env_choice("LABSITE_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
-LOG_FORMAT = env_choice("LABSITE_LOG_FORMAT", "text", ("text", "json"))
 DEMO = env_bool("LABSITE_DEMO", default=True)
+
+# ---- Logs
+
+LOG_LEVEL = env_choice("LABSITE_LOG_LEVEL", "INFO", logs.LEVELS)
+LOG_FORMAT = env_choice("LABSITE_LOG_FORMAT", "text", logs.FORMS)
+LOGGING = logs.configuration(LOG_LEVEL, LOG_FORMAT)
+
+# ---- Behind HTTPS: a proxy that ends TLS and sets X-Forwarded-Proto is in front (LABSITE_HTTPS=1)
+
+HTTPS = env_bool("LABSITE_HTTPS", default=False)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^api/v1/health/$"]  # asked from this machine, without the proxy
+SECURE_HSTS_SECONDS = 30 * 86_400 if HTTPS else 0
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_AGE = 14 * 86_400
+# Subdomains are other people's, and a browser's preload list is not for a laboratory's network.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "labsite.settings")

@@ -38,7 +38,8 @@ def main() -> int:
 
 
 def run() -> int:
-    settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(settings.DATA_DIR, os.W_OK | os.X_OK):
+        raise CannotStart(f"LABSITE_DATA: cannot write into {settings.DATA_DIR}")
     Labsite().run()
     return 0
 

@@ -1,23 +1,39 @@
 """TCP ports of this machine: free ones, and those that are kept from start to start."""
 
+import errno
 import random
 import socket
 from pathlib import Path
 
+from labsite import keys
+
 # Below the range that Linux gives to outgoing connections: a kept port is not taken while Labsite is down.
 KEPT_RANGE = range(15_000, 30_000)
+REASONS = {
+    errno.EADDRINUSE: "it is in use by another program",
+    errno.EACCES: "this account may not use a port below 1024",
+    errno.EADDRNOTAVAIL: "this machine has no such address",
+}
+
+
+def obstacle(host: str, port: int) -> str:
+    """Why no server can listen there now, in words; "" if one can."""
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except socket.gaierror:
+        return "this machine knows no such name"
+    except OSError as error:
+        return REASONS.get(error.errno or 0, str(error.strerror))
+    return ""
 
 
 def is_free(host: str, port: int) -> bool:
     """Whether a server may listen there now."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+    return not obstacle(host, port)
 
 
 def free(host: str = "127.0.0.1") -> int:
@@ -30,9 +46,4 @@ def free(host: str = "127.0.0.1") -> int:
 
 def kept(path: Path, host: str = "127.0.0.1") -> int:
     """The port written in this file; a free one is chosen and written the first time."""
-    if path.exists():
-        return int(path.read_text(encoding="ascii"))
-    port = free(host)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{port}\n", encoding="ascii")
-    return port
+    return int(keys.kept(path, lambda: str(free(host))))

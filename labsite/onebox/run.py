@@ -64,9 +64,9 @@ class Labsite:
         """Servers first, then what the database needs, then everything else."""
         if found := leftovers.end(self.folder, self.cluster, self.broker):
             print(f"Ended what an earlier start had left behind ({found} processes).", flush=True)
-        if not ports.is_free(settings.HOST, settings.PORT):
-            where = f"port {settings.PORT} on {settings.HOST}"
-            raise CannotStart(f"{where} is in use by another program; choose another one with LABSITE_PORT")
+        if reason := ports.obstacle(settings.HOST, settings.PORT):
+            where = f"cannot listen on port {settings.PORT} of {settings.HOST}"
+            raise CannotStart(f"{where}: {reason}; LABSITE_HOST and LABSITE_PORT choose another place")
         print("Labsite is starting …", flush=True)
         servers = self.servers()
         self.configure(servers, [])
