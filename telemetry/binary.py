@@ -45,9 +45,8 @@ def copy_rows(columns: Columns) -> Iterator[bytes]:
     if columns.text is None:
         yield _plain_rows(columns)
     else:
-        without = np.equal(columns.text, None)
-        yield _plain_rows(columns.take(without))
-        yield from _text_rows(columns.take(~without))
+        yield _plain_rows(columns.take(~columns.has_text))
+        yield from _text_rows(columns.take(columns.has_text))
     yield COPY_TAIL
 
 

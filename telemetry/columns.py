@@ -30,6 +30,13 @@ class Columns:
     def __len__(self) -> int:
         return len(self.time)
 
+    @property
+    def has_text(self) -> Bools:
+        """Which rows have one."""
+        if self.text is None:
+            return np.zeros(len(self), np.bool_)
+        return np.array([text is not None for text in self.text], np.bool_)
+
     def take(self, index: NDArray[Any]) -> "Columns":
         """The rows of an index or a mask."""
         return Columns(

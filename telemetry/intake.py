@@ -24,7 +24,7 @@ class NamedGap(NamedTuple):
     start: datetime
     end: datetime
     reason: str
-    count: int
+    missed: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +88,8 @@ def _owned(batch: Batch, plan: Layout, columns: Columns, roster: Roster) -> Bool
     if held.all():
         return np.ones(len(columns), np.bool_)
     unsure = (columns.quality & Flag.CLOCK_UNSURE).astype(np.bool_)
-    return plan.spread(held) | (unsure & plan.spread(now))
+    owned: Bools = plan.spread(held) | (unsure & plan.spread(now))
+    return owned
 
 
 def _held(known: Known | None, time: Int64s) -> Bools:

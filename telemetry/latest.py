@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-import numpy as np
 from django.db import connection
 
 from telemetry import binary
@@ -39,12 +38,9 @@ def show(columns: Columns, at: datetime) -> None:
     if newest.text is None:
         _show(newest, at)
         return
-    without = np.equal(newest.text, None)
-    if without.any():
-        plain = newest.take(without)
-        _show(Columns(plain.time, plain.value, plain.channel, plain.quality, plain.demo), at)
-    if not without.all():
-        _show(newest.take(~without), at)
+    plain = newest.take(~newest.has_text)
+    _show(Columns(plain.time, plain.value, plain.channel, plain.quality, plain.demo), at)
+    _show(newest.take(newest.has_text), at)
 
 
 def _show(newest: Columns, at: datetime) -> None:

@@ -155,7 +155,7 @@ def _make_channels(instrument: str, known: Known, keys: list[str]) -> None:
         [Channel(instrument_id=instrument, key=key, label=key, retention=retention) for key in keys[:room]],
         ignore_conflicts=True,
     )
-    found = Channel.objects.filter(instrument=instrument, key__in=keys)
+    found = Channel.objects.filter(instrument_id=instrument, key__in=keys)
     for key, number, kept in found.values_list("key", "pk", "retention"):
         known.channels[key] = (number, kept == "demo")
 
