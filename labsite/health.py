@@ -58,7 +58,7 @@ def ask_broker() -> None:
     """Open a channel, which with Redis is a PING. Raises OSError."""
     redis_options = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S}
     is_redis = settings.BROKER_URL.startswith(("redis", "valkey", "sentinel", "unix"))
-    broker = Connection(  # type: ignore[no-untyped-call]
+    broker = Connection(
         settings.BROKER_URL,
         connect_timeout=TIMEOUT_S,
         transport_options=redis_options if is_redis else {},
@@ -66,7 +66,7 @@ def ask_broker() -> None:
     errors = broker.connection_errors + broker.channel_errors
     try:
         with broker:
-            broker.connect()  # type: ignore[no-untyped-call]
-            broker.channel().close()  # type: ignore[no-untyped-call]
+            broker.connect()
+            broker.channel().close()
     except errors as error:
         raise OSError(str(error)) from error

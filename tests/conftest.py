@@ -28,6 +28,7 @@ POSTGRES = None if GIVEN_DATABASE else Postgres(FOLDER / "postgres")
 REDIS = Redis(FOLDER / "redis")
 
 os.environ["LABSITE_DATA"] = str(FOLDER / "data")
+(FOLDER / "data" / "static").mkdir(parents=True)  # collected by nobody; the finders serve in tests
 os.environ["LABSITE_DATABASE_URL"] = GIVEN_DATABASE if POSTGRES is None else POSTGRES.url()
 os.environ["LABSITE_BROKER_URL"] = REDIS.url
 os.environ["DJANGO_SETTINGS_MODULE"] = "labsite.settings"

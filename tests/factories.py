@@ -30,7 +30,7 @@ class Probe(Driver):
 
 
 def person(name: str = "staff", *, staff: bool = True, superuser: bool = False) -> User:
-    return User.objects.create_user(name, password="a long password", is_staff=staff, is_superuser=superuser)
+    return User.objects.create_user(name, is_staff=staff, is_superuser=superuser)
 
 
 def client(user: User | None = None) -> APIClient:
