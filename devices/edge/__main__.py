@@ -3,6 +3,9 @@
 import logging
 import os
 import sys
+from socket import gethostname
+
+from celery.utils.nodenames import nodename
 
 from devices.edge.app import app, prepare
 
@@ -18,9 +21,11 @@ def main() -> int:
         )
         return 2
     logging.basicConfig(level=level, format=FORMAT)
+    for chatty in ("celery.worker.strategy", "celery.app.trace"):  # two lines a message
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     runtime = prepare()
     worker = app.Worker(
-        hostname=f"edge-{runtime.settings.name}@%h",
+        hostname=nodename(f"edge-{runtime.settings.name}", gethostname()),
         queues=[runtime.settings.queue],
         loglevel=level,
         quiet=True,

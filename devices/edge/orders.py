@@ -69,11 +69,10 @@ class OrderBook:
 
         A whole book of another epoch (the centre's database was restored) replaces everything.
         """
-        if message.epoch != self.epoch:
-            if message.orders is None:
-                return False
-            self._replace(message)
-            return True
+        if not self._same_epoch(message.epoch):
+            if message.orders is not None:
+                self._replace(message)
+            return message.orders is not None
         if message.revision < self._listed_at:
             return False
         before = dict(self.orders)

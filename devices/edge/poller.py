@@ -131,9 +131,10 @@ class Poller:
         ticker.lane.leave(ticker)
 
     async def _close_all(self) -> None:
-        for instrument in list(self._tickers):
-            self._leave(instrument)
+        for ticker in self._tickers.values():
+            ticker.stop()
         await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
+        await asyncio.gather(*(ticker.session.close() for ticker in self._tickers.values()))
 
 
 def _lane_name(order: Order) -> str:

@@ -24,7 +24,7 @@ VALUES_PER_BATCH = 5_000
 HELD_BYTES_MAX = 8 << 20  # kept in memory while the disk takes nothing
 TEXT_MAX = 4_000
 IDLE_COMMIT = 5 * SECOND  # how often it is noted that there was nothing to note
-NUMBERS = frozenset({float, int})
+NUMBERS = frozenset({float, int, bool})
 
 Job = Callable[[], None]
 
@@ -181,7 +181,7 @@ class Recorder:
         draft = self._draft
         draft.row(instrument, keys, time)
         if set(map(type, values)) <= NUMBERS and isfinite(sum(values)):
-            draft.values.extend(values)
+            draft.values.extend(map(float, values))
         else:
             qualities = self._add_odd(draft, values, qualities)
         if not self._clock.sure:

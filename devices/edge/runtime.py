@@ -6,6 +6,7 @@ Everything here may be called from any thread; what concerns the polling loop is
 import asyncio
 import contextlib
 import logging
+import resource
 import threading
 import uuid
 from collections.abc import Callable
@@ -28,6 +29,13 @@ STOP_POLLING_WITHIN = 1.5  # seconds
 SAVE_WITHIN = 5.0  # a slow disk is waited for
 LEAVE_UPLINK_AFTER = 0.2
 NOTE_DELIVERED_EVERY = 10.0
+
+
+def _allow_many_links() -> None:
+    """Each link is an open file, and many systems start programs with 1,024 at most."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _consume_always(on: bool) -> None:
@@ -72,6 +80,7 @@ class Runtime:
     def start(self) -> None:
         """Begin polling what the book on disk says; the broker is not waited for."""
         self._state = "running"
+        _allow_many_links()
         edge_host.source = self.figures
         self.recorder.start(self._gaps_before)
         self._thread.start()

@@ -59,6 +59,8 @@ ALL_ROWS = (
     "SELECT sequence, first, last, boot, anchor, sure, checksum, packed, acked FROM batch ORDER BY sequence"
 )
 
+END = 1 << 62  # beyond every sequence
+
 T = TypeVar("T")
 
 

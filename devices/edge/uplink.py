@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from devices import wire
 from devices.edge.clock import SECOND, Clock
 from devices.edge.settings import Settings
-from devices.edge.spool import DiskTrouble, Numbered, Spool
+from devices.edge.spool import END, DiskTrouble, Numbered, Spool
 from devices.wire import Ack, Hello, Message, Parcel, Welcome
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,6 @@ UNREAD_RETRY = 600.0  # one message in so many seconds into a queue that nobody 
 LOOK_EVERY = 1.0  # at the queue's length, while it is not read
 BROKER_RETRY_MIN, BROKER_RETRY_MAX = 0.5, 3.0
 REFUSED_MIN, REFUSED_MAX = 5.0, 60.0
-END = 1 << 62
 
 
 class BrokerAway(Exception):
@@ -180,8 +179,9 @@ class Uplink:
 
     def broker_is_back(self, now: float) -> None:
         """Somebody saw that the broker answers."""
-        self._broker_at = 0.0
-        self._hello_at = min(self._hello_at, now)
+        if self.broker_trouble:
+            self._broker_at = 0.0
+            self._hello_at = min(self._hello_at, now)
 
     # ---- hellos
 

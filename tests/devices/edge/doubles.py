@@ -97,7 +97,7 @@ class Thermostats:
                 for channel in (0, 1)
             ]
             return json.dumps(channels, separators=(",", ":")).encode() + b"\n"
-        return b"{}\n"
+        return b'[{"channel":0,"i_set":0.0,"max_v":0.0},{"channel":1,"i_set":0.0,"max_v":0.0}]\n'
 
     def address(self, number: int = 0) -> str:
         return f"tcp://127.0.0.1:{self.ports[number]}"
@@ -203,9 +203,7 @@ class Centre:
 
     def _welcome(self, hello: Hello, came: int) -> Welcome:
         through = self.through(hello.spool)
-        return Welcome(
-            hello.instance, True, "", EPOCH, 1, hello.spool, through, came, now(), hello.sent_mono
-        )
+        return Welcome(hello.instance, True, "", EPOCH, 1, hello.spool, through, came, now(), hello.sent_mono)
 
 
 def rows(batch: Batch) -> list[tuple[str, int, dict[str, float | None]]]:
@@ -227,11 +225,12 @@ def celery_message(task: str, envelope: dict[str, Any]) -> dict[str, Any]:
     body = json.dumps([[envelope], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
     headers = {
         "lang": "py", "task": task, "id": number, "root_id": number, "parent_id": None, "group": None,
-        "retries": 0, "eta": None, "expires": None, "timelimit": [None, None], "argsrepr": "", "kwargsrepr": "",
-        "origin": "test", "ignore_result": True,
+        "retries": 0, "eta": None, "expires": None, "timelimit": [None, None], "argsrepr": "",
+        "kwargsrepr": "", "origin": "test", "ignore_result": True,
     }  # fmt: skip
     properties = {
-        "correlation_id": number, "reply_to": "", "delivery_mode": 2, "priority": 0, "body_encoding": "base64",
+        "correlation_id": number, "reply_to": "", "delivery_mode": 2, "priority": 0,
+        "body_encoding": "base64",
         "delivery_info": {"exchange": "", "routing_key": ""}, "delivery_tag": str(uuid.uuid4()),
     }  # fmt: skip
     return {
