@@ -3,25 +3,37 @@
 import math
 import struct
 
+_WORDS = {"nan": "NaN", "inf": "inf"}
 _SINGLE = struct.Struct("<f")
 
 
 def e64(number: float) -> str:
     """A 64-bit float: 25 → `2.5e1`, 0 → `0e0`, −0 → `-0e0`; `NaN`, `inf` and `-inf` as Rust has them."""
-    if not math.isfinite(number):
-        return "NaN" if math.isnan(number) else ("inf" if number > 0 else "-inf")
-    return _scientific(repr(number))
+    text = repr(number)
+    if text[0] == "-":
+        return "-" + e64(-number)
+    whole, point, fraction = text.partition(".")
+    if not point or "e" in fraction:
+        return _WORDS.get(text) or _trimmed(text)
+    if whole == "0":
+        digits = fraction.lstrip("0")
+        if not digits:
+            return "0e0"
+        power = len(digits) - len(fraction) - 1
+    else:
+        digits = whole + fraction
+        power = len(whole) - 1
+    rest = digits[1:].rstrip("0")
+    return f"{digits[0]}.{rest}e{power}" if rest else f"{digits[0]}e{power}"
 
 
 def e32(number: float) -> str:
     """A 32-bit float, as `single` makes it: the shortest digits that a 32-bit float needs."""
-    if not math.isfinite(number):
-        return e64(number)
     for digits in range(9):
-        text = f"{number:.{digits}e}"
-        if single(float(text)) == number:
-            break
-    return _scientific(repr(float(text)))
+        shortest = float(f"{number:.{digits}e}")
+        if single(shortest) == number:
+            return e64(shortest)
+    return e64(number)
 
 
 def single(number: float) -> float:
@@ -33,22 +45,7 @@ def single(number: float) -> float:
     return rounded
 
 
-def _scientific(text: str) -> str:
-    """Python's repr of a finite float in scientific form without padding."""
-    sign = ""
-    if text[0] == "-":
-        sign, text = "-", text[1:]
-    if "e" in text:
-        mantissa, exponent = text.split("e")
-        return f"{sign}{mantissa.removesuffix('.0')}e{int(exponent)}"
-    whole, _, fraction = text.partition(".")
-    if whole != "0":
-        power = len(whole) - 1
-        digits = (whole + fraction).rstrip("0")
-    else:
-        digits = fraction.lstrip("0")
-        if not digits:
-            return f"{sign}0e0"
-        power = len(digits) - len(fraction) - 1
-        digits = digits.rstrip("0")
-    return f"{sign}{digits[0]}.{digits[1:]}e{power}" if len(digits) > 1 else f"{sign}{digits}e{power}"
+def _trimmed(text: str) -> str:
+    """Python's scientific form without its padding: 1e-05 → `1e-5`, 1e+22 → `1e22`."""
+    mantissa, exponent = text.split("e")
+    return f"{mantissa}e{int(exponent)}"

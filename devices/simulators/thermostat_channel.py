@@ -7,6 +7,7 @@ all samples since the last look are worked out then, so that an instrument nobod
 import math
 import random
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from devices.simulators.rust_text import e64
 
@@ -17,9 +18,10 @@ SHUNT = 10_200.0  # Ω, in series with the thermistor
 CENTRE = 1.5  # V, no current
 LOAD_OHMS = 1.5
 COUPLING = 20.0  # s, time constant of the load towards the room
-CATCH_UP = 1_000  # samples worked out one by one after a long time unasked; the time before is jumped over
+CATCH_UP = 1_000  # samples regulated one by one after a long time unasked; the time before is jumped over
 
 _random = random.Random(8451)  # noqa: S311 - a simulation
+STRIDE = 2_654_435  # through the noise, so that channels do not look alike
 NOISE = [_random.gauss(0.0, 0.0005) for _ in range(4096)]  # K
 
 
@@ -44,6 +46,10 @@ class Settings:
     i_set: float = 0.0
     polarity: str = "normal"
 
+    def has_usual_thermistor(self) -> bool:
+        """Whether the device knows the thermistor as the one that is there."""
+        return (self.t0, self.r0, self.b) == (298.15, 10_000.0, 3_800.0)
+
 
 @dataclass(slots=True)
 class TecChannel:
@@ -66,8 +72,6 @@ class TecChannel:
     pid_output: float = 0.0
     x1: float = 0.0
     x2: float = 0.0
-    _drive_key: tuple[object, ...] = ()
-    _drive_text: str = ""
 
     # ---- time
 
@@ -75,19 +79,57 @@ class TecChannel:
         """Take `count` samples `step_ms` apart, the last at `time_ms`."""
         self.interval_ms = time_ms - self.time_ms if count == 1 else step_ms
         self.time_ms = time_ms
-        steady = not (self._regulates() or self.settings.engaged)
-        one_by_one = min(count, 3 if steady else CATCH_UP)
         decay = math.exp(-step_ms / 1000.0 / COUPLING)
-        if count > one_by_one:
-            self._drift(ambient, decay ** (count - one_by_one))
-            self.samples += count - one_by_one
-        for _ in range(one_by_one):
-            self._drift(ambient, decay)
-            self._sample()
+        if count > 1:
+            one_by_one = min(count - 1, CATCH_UP) if self.plugged and self._regulates() else 0
+            self._settle(count - 1 - one_by_one, ambient, decay)
+            self._regulate(one_by_one, ambient, decay)
+        self._drift(ambient, decay)
+        self._sample()
 
     def _regulates(self) -> bool:
         settings = self.settings
-        return settings.kp != 0 or settings.ki != 0 or settings.kd != 0
+        return settings.engaged or settings.kp != 0 or settings.ki != 0 or settings.kd != 0
+
+    def _settle(self, count: int, ambient: float, decay: float) -> None:
+        """Let the time of so many samples pass at the present current."""
+        if count > 0:
+            if self.settings.engaged and not self.plugged:
+                self.driving = False
+            self._drift(ambient, decay**count)
+            self.samples += count
+
+    def _regulate(self, count: int, ambient: float, decay: float) -> None:
+        """Take samples as `_sample` does, but without the ADC's steps and the thermistor's arithmetic."""
+        if count < 1:
+            return
+        settings, salt = self.settings, self.salt
+        offset, first = settings.ki * settings.target, settings.kp + settings.ki + settings.kd
+        second, third = settings.kp + 2 * settings.kd, settings.kd
+        if not (settings.has_usual_thermistor() and math.isfinite(offset + first + second)):
+            for _ in range(count):
+                self._drift(ambient, decay)
+                self._sample()
+            return
+        low, high, engaged = settings.output_min, settings.output_max, settings.engaged
+        least, most = self._current_limits()
+        sign = -1.0 if settings.polarity == "reversed" else 1.0
+        current = sign * self.current()
+        temperature, y, x1, x2 = self.temperature, self.pid_output, self.x1, self.x2
+        for number in range(self.samples + 1, self.samples + count + 1):
+            rest = ambient + COUPLING * (0.1 * current * current - 2.0 * current)
+            temperature = rest + (temperature - rest) * decay
+            x = temperature + NOISE[(number * STRIDE + salt) & 4095]
+            y += x * first - x1 * second + x2 * third - offset
+            y = low if y < low else min(y, high)
+            x2, x1 = x1, x
+            if engaged:
+                current = sign * (least if y < least else min(y, most))
+        self.samples += count
+        self.temperature, self.pid_output, self.x1, self.x2 = temperature, y, x1, x2
+        if engaged:
+            self.driving = True
+            self.set_current(y)
 
     def _drift(self, ambient: float, decay: float) -> None:
         """dT/dt = −2·I + 0.1·I² − (T − T_amb) / 20 s, solved for a constant current."""
@@ -105,7 +147,7 @@ class TecChannel:
             if settings.engaged:
                 self.driving = False
             return
-        noise = NOISE[(self.samples * 2_654_435 + self.salt) & 4095]
+        noise = NOISE[(self.samples * STRIDE + self.salt) & 4095]
         code = thermistor_code(self.temperature + noise)
         self.adc = code * VOLTS_PER_CODE
         self.sens = resistance(self.adc)
@@ -119,9 +161,8 @@ class TecChannel:
             + self.x2 * kd
         )
         self.x2, self.x1 = self.x1, x
-        y = max(y, settings.output_min)
-        y = min(y, settings.output_max)
-        self.pid_output = y
+        low, high = settings.output_min, settings.output_max
+        self.pid_output = y = low if y < low else min(y, high)
         if settings.engaged:
             self.driving = True
             self.set_current(y)
@@ -139,14 +180,16 @@ class TecChannel:
         """What flows: the requested current within the analog limits, none while the driver is shut down."""
         if not self.driving:
             return 0.0
+        wanted = self.settings.i_set
+        if math.isnan(wanted):  # which the DAC takes for 0
+            return 0.0
+        least, most = self._current_limits()
+        return least if wanted < least else min(wanted, most)
+
+    def _current_limits(self) -> tuple[float, float]:
         settings = self.settings
-        voltage_limit = settings.max_v / LOAD_OHMS
-        wanted = settings.i_set
-        if wanted > 0:
-            return min(wanted, settings.max_i_pos, voltage_limit)
-        if wanted < 0:
-            return max(wanted, -settings.max_i_neg, -voltage_limit)
-        return 0.0  # also for NaN, which the DAC takes for 0
+        by_voltage = settings.max_v / LOAD_OHMS
+        return max(-settings.max_i_neg, -by_voltage), min(settings.max_i_pos, by_voltage)
 
     # ---- the report
 
@@ -155,34 +198,40 @@ class TecChannel:
         measured = 'null,"sens":null,"temperature":null'
         if self.adc is not None and self.sens is not None and self.measured is not None:
             measured = f'{e64(self.adc)},"sens":{e64(self.sens)},"temperature":{e64(self.measured)}'
+        settings = self.settings
+        i_set = e64(settings.i_set)
+        same = settings.i_set is self.pid_output
         return (
             f'{{"channel":{self.number},"time":{e64((self.time_ms & 0xFFFFFFFF) / 1000)}'
-            f',"interval":{e64(self.interval_ms / 1000)},"adc":{measured}'
-            f'{self._drive()},"pid_output":{e64(self.pid_output)}}}'
+            f',"interval":{_seconds(self.interval_ms)},"adc":{measured}'
+            f',"pid_engaged":{"true" if settings.engaged else "false"},"i_set":{i_set}{self._drive()}'
+            f',"pid_output":{i_set if same else e64(self.pid_output)}}}'
         )
 
     def _drive(self) -> str:
-        """From `pid_engaged` to `tec_u_meas`; the text is kept while nothing of it changes."""
+        """From `dac_value` to `tec_u_meas`."""
         settings = self.settings
-        key = (settings.engaged, settings.i_set, settings.polarity, self.current())
-        if key != self._drive_key:
-            self._drive_key = key
-            self._drive_text = self._drive_of(self.current())
-        return self._drive_text
-
-    def _drive_of(self, current: float) -> str:
-        settings = self.settings
-        sign = -1.0 if settings.polarity == "reversed" else 1.0
+        sign = -1 if settings.polarity == "reversed" else 1
+        current = sign * self.current()
         dac = CENTRE + sign * 0.5 * settings.i_set
-        monitor = millivolts(CENTRE + sign * 0.4 * current)
-        tec_i = sign * (monitor - CENTRE) / 0.4
-        tec_u = (millivolts(CENTRE + sign * current * LOAD_OHMS / 4) - CENTRE) * 4
-        engaged = "true" if settings.engaged else "false"
-        return (
-            f',"pid_engaged":{engaged},"i_set":{e64(settings.i_set)},"dac_value":{e64(dac)}'
-            f',"dac_feedback":{e64(millivolts(dac))},"i_tec":{e64(monitor)}'
-            f',"tec_i":{e64(tec_i)},"tec_u_meas":{e64(tec_u)}'
-        )
+        monitor, voltage = millivolts(CENTRE + 0.4 * current), millivolts(CENTRE + current * LOAD_OHMS / 4)
+        return f',"dac_value":{e64(dac)}{_pins(millivolts(dac), monitor, voltage, sign)}'
+
+
+@lru_cache(maxsize=4096)
+def _pins(feedback: int, monitor: int, voltage: int, sign: int) -> str:
+    """What the pins say, from their millivolts; there are few different ones."""
+    tec_i = sign * (monitor / 1000 - CENTRE) / 0.4
+    tec_u = (voltage / 1000 - CENTRE) * 4
+    return (
+        f',"dac_feedback":{e64(feedback / 1000)},"i_tec":{e64(monitor / 1000)}'
+        f',"tec_i":{e64(tec_i)},"tec_u_meas":{e64(tec_u)}'
+    )
+
+
+@lru_cache(maxsize=256)
+def _seconds(milliseconds: int) -> str:
+    return e64(milliseconds / 1000)
 
 
 def thermistor_code(temperature: float) -> int:
@@ -220,8 +269,8 @@ def divided(numerator: float, denominator: float) -> float:
     return math.copysign(math.inf, numerator) * math.copysign(1.0, denominator)
 
 
-def millivolts(volts: float) -> float:
+def millivolts(volts: float) -> int:
     """What the pin's ADC reads: whole millivolts, cut off."""
     if math.isnan(volts):
-        return 0.0
-    return int(min(max(volts, 0.0), 3.3) * 1000 + 1e-9) / 1000
+        return 0
+    return int(min(max(volts, 0.0), 3.3) * 1000 + 1e-9)
