@@ -140,7 +140,8 @@ class InstrumentAdmin(ForStaff):
     def get_form(
         self, request: HttpRequest, obj: Instrument | None = None, change: bool = False, **kwargs: Any
     ) -> type[ModelForm]:  # type: ignore[type-arg]
-        kwargs.setdefault("form", form_for(shown_driver(request, obj)))
+        if self.has_change_permission(request, obj):
+            kwargs.setdefault("form", form_for(shown_driver(request, obj)))
         return super().get_form(request, obj, change=change, **kwargs)  # type: ignore[no-any-return]
 
     def get_fieldsets(self, request: HttpRequest, obj: Instrument | None = None) -> Any:

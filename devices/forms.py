@@ -133,8 +133,6 @@ class InstrumentForm(forms.ModelForm):  # type: ignore[type-arg]
         return data
 
     def _prepare(self) -> None:
-        if "driver" not in self.fields:
-            return  # shown to somebody who may only look
         choice = cast("forms.ChoiceField", self.fields["driver"])
         choice.choices = driver_choices(self.instance.driver)
         self.initial["driver"] = self.initial["options_of"] = self.driver_name

@@ -7,6 +7,7 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
+from django.core.cache import cache
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
@@ -128,7 +129,16 @@ def foreign(page: str) -> list[str]:
     return re.findall(r"""(?:src|href|action)=["']?((?:https?:)?//[^"'\s>]+)""", page)
 
 
+@pytest.fixture
+def forgetful_throttles() -> Iterator[None]:
+    """Throttles count in the cache, which outlives a test."""
+    cache.clear()
+    yield
+    cache.clear()
+
+
 @pytest.mark.django_db
+@pytest.mark.usefixtures("forgetful_throttles")
 def test_too_many_questions_are_put_off(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "KEPT_S", 60.0)
     codes = [client.get(API + "health/").status_code for _ in range(50)]
