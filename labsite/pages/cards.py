@@ -25,7 +25,7 @@ EDGE_HOST = "edge_host"  # the driver of an edge's own health
 
 def milliseconds(at: datetime) -> int:
     """Milliseconds of UTC since 1970."""
-    return int(at.timestamp() * 1000)
+    return round(at.timestamp() * 1000)
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,16 @@ class Card:
     def state(self) -> State:
         instrument = self.instrument
         return state(
-            self.standing, in_service=instrument.in_service, interval=instrument.interval, now=self.now
+            self.standing,
+            in_service=instrument.in_service,
+            interval=instrument.interval,
+            age=self.now - self.made,
+            now=self.now,
         )
+
+    @property
+    def made(self) -> int:
+        return milliseconds(self.instrument.created_at)
 
     @property
     def standing_text(self) -> str:
@@ -154,7 +162,7 @@ class Card:
         return age(self.standing.seen, self.now)
 
     @property
-    def order(self) -> tuple[bool, int, list[tuple[int, str]]]:
+    def order(self) -> tuple[bool, int, list[tuple[str, int]]]:
         """Those silent longest first; the rest by name, so that nothing moves while it is watched."""
         since = self.standing.seen or 0 if self.state.key in ("gone", "silent") else self.now
         return (not self.is_edge, since, natural(self.instrument.name))
@@ -205,9 +213,9 @@ def speaks(card: Card) -> bool:
     return card.state.key in ("normal", "partly", "outside")
 
 
-def natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[str, int]]:
     """A name as people sort it: bench 2 before bench 10."""
-    return [(int(part or 0), word.casefold()) for word, part in re.findall(r"(\D*)(\d*)", name)]
+    return [(word.casefold(), int(digits or 0)) for word, digits in re.findall(r"(\D*)(\d*)", name)]
 
 
 def driver_label(name: str) -> str:

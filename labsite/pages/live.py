@@ -24,6 +24,7 @@ from labsite.pages.standing import Normal, Now, Standing
 logger = logging.getLogger(__name__)
 
 CHANNEL = "labsite_live"
+APPLICATION = "labsite live"  # what PostgreSQL calls the listener
 DEBOUNCE = 0.2  # seconds in which notifications become one question
 FALLBACK = 3.0  # and without any, for the case that one is lost
 OVERLAP = timedelta(seconds=10)  # a transaction may commit after one that began later
@@ -259,6 +260,7 @@ async def _connect() -> psycopg.AsyncConnection[Any]:
     known = connections["default"].get_connection_params()
     own = ("context", "cursor_factory", "prepare_threshold")
     parameters = {name: value for name, value in known.items() if name not in own}
+    parameters["application_name"] = APPLICATION
     return await psycopg.AsyncConnection.connect(**parameters, autocommit=True)
 
 

@@ -10,6 +10,7 @@ from devices.readings import Quality
 
 STALE_INTERVALS = 2.5
 STALE_LEAST = 4.0  # seconds: a reading is up to about three seconds on its way to the page
+NEW_FOR = 30_000  # milliseconds in which nobody expects the first reading
 QUALITY_BITS = 3  # the class of a stored quality; above them are flags
 
 
@@ -79,12 +80,12 @@ def stale_after(interval: float) -> float:
     return max(STALE_INTERVALS * interval, STALE_LEAST)
 
 
-def state(standing: Standing, *, in_service: bool, interval: float, now: int) -> State:
-    """Judge by the clock `now`, in milliseconds of UTC."""
+def state(standing: Standing, *, in_service: bool, interval: float, age: int, now: int) -> State:
+    """Judge by the clock `now`, in milliseconds of UTC; `age` is how long the instrument exists."""
     if not in_service:
         return State(_("Out of service"), "out")
     if standing.seen is None:
-        return State(_("No reading yet"), "new", look=True)
+        return State(_("No reading yet"), "new", look=age > NEW_FOR + 1000 * interval)
     if standing.bad and standing.bad == standing.read:
         return State(_("Not connected"), "gone", look=True)
     if now - standing.seen > 1000 * stale_after(interval):

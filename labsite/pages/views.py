@@ -85,7 +85,7 @@ async def live(request: HttpRequest) -> HttpResponseBase:
         return HttpResponse(status=400)
     # The stream reads through the listener: it must not hold a connection of its own for hours.
     await sync_to_async(connections.close_all)()
-    reply = StreamingHttpResponse(_events(request, wanted), content_type="text/event-stream")
+    reply = StreamingHttpResponse(events(request, wanted), content_type="text/event-stream")
     reply["Cache-Control"] = "no-store"
     reply["X-Accel-Buffering"] = "no"
     return reply
@@ -98,7 +98,7 @@ def _is_uuid(text: str) -> bool:
         return False
 
 
-async def _events(request: HttpRequest, instrument: str | None) -> AsyncIterator[bytes]:
+async def events(request: HttpRequest, instrument: str | None) -> AsyncIterator[bytes]:
     client = hub.join(instrument)
     loop = asyncio.get_running_loop()
     checked = loop.time()

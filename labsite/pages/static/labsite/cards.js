@@ -53,6 +53,7 @@ export class Card {
     this.element = element;
     this.id = element.dataset.instrument;
     this.interval = Number(element.dataset.interval);
+    this.made = Number(element.dataset.made);
     this.inService = element.dataset.inService === "1";
     this.isEdge = element.dataset.edge === "1";
     const [read, bad, outside, seen, reason] = JSON.parse(element.dataset.standing);
@@ -73,7 +74,7 @@ export class Card {
   // By the page's own clock, so that a value grows old also when nothing arrives.
   tick(at) {
     const limit = 1000 * staleAfter(this.interval);
-    this.state = state(this.standing, this.inService, this.interval, at);
+    this.state = state(this.standing, this, at);
     put(this.badge, this.state.word);
     if (this.badge.dataset.state !== this.state.key) this.badge.dataset.state = this.state.key;
     this.element.classList.toggle("look", this.state.look);

@@ -1,6 +1,6 @@
 // The chart of the last hour: series from the server, live readings at its end, gaps shaded.
 import uPlot from "../vendor/uplot/uPlot.esm.js";
-import { duration, number } from "./numbers.js";
+import { number, roughly } from "./numbers.js";
 import { now } from "./stream.js";
 import { word } from "./words.js";
 
@@ -101,6 +101,7 @@ export class Chart {
     for (const unit of units) scales[`y ${unit}`] = { range: padded };
     const axis = { stroke: token("--quiet"), font: "12px Inter, system-ui, sans-serif", ticks: { show: false } };
     const grid = { stroke: token("--line"), width: 1 };
+    const wide = this.place.clientWidth >= 500;
     return {
       width: this.place.clientWidth,
       height: HEIGHT,
@@ -114,10 +115,10 @@ export class Chart {
           ...axis,
           scale: `y ${unit}`,
           side: index ? RIGHT : LEFT,
-          label: unit || undefined,
+          label: wide && unit ? unit : undefined,
           labelSize: 20,
           labelFont: axis.font,
-          size: 64,
+          size: wide ? 64 : 52,
           grid: index ? { show: false } : grid,
           values: (_plot, splits, _axis, _space, step) => splits.map((value) => number(value, decimals(step))),
         })),
@@ -151,7 +152,7 @@ export class Chart {
       const right = Math.max(plot.valToPos(end / 1000, "x", true), left + 2);
       ctx.fillStyle = token("--gap");
       ctx.fillRect(left, bbox.top, right - left, bbox.height);
-      const text = word("no data").replace("%(duration)s", duration(Math.round((end - start) / 1000)));
+      const text = word("no data").replace("%(duration)s", roughly((end - start) / 1000));
       if (ctx.measureText(text).width + 8 > right - left) continue;
       ctx.fillStyle = token("--quiet");
       ctx.fillText(text, (left + right) / 2, bbox.top + 16 * devicePixelRatio);

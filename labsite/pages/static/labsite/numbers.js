@@ -51,6 +51,12 @@ export function duration(seconds) {
   return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
 
+// As a gap in a chart is told: to the minute once it is longer than one.
+export function roughly(seconds) {
+  if (seconds < 60) return duration(Math.round(seconds)).replace(".0", "");
+  return seconds < 3600 ? `${Math.round(seconds / 60)} min` : duration(seconds);
+}
+
 // As in “4 min 12 s ago”; past an hour the date and time, in UTC as the server says it.
 export function age(then, now) {
   const seconds = (now - then) / 1000;

@@ -3,6 +3,7 @@ import { word } from "./words.js";
 
 const STALE_INTERVALS = 2.5;
 const STALE_LEAST = 4; // seconds
+const NEW_FOR = 30000; // ms
 const BAD = 2;
 
 export const isBad = (quality) => (quality & 3) === BAD;
@@ -12,10 +13,10 @@ export const isOutside = (value, low, high) =>
 
 export const staleAfter = (interval) => Math.max(STALE_INTERVALS * interval, STALE_LEAST);
 
-// standing: { read, bad, outside, seen, reason }, times in ms; the answer: { word, key, look }.
-export function state(standing, inService, interval, now) {
+// standing: { read, bad, outside, seen, reason }, times in ms; the instrument: its card; the answer: { word, key, look }.
+export function state(standing, { inService, interval, made }, now) {
   if (!inService) return { word: word("Out of service"), key: "out", look: false };
-  if (standing.seen === null) return { word: word("No reading yet"), key: "new", look: true };
+  if (standing.seen === null) return { word: word("No reading yet"), key: "new", look: now - made > NEW_FOR + 1000 * interval };
   if (standing.bad && standing.bad === standing.read) return { word: word("Not connected"), key: "gone", look: true };
   if (now - standing.seen > 1000 * staleAfter(interval)) return { word: word("Silent"), key: "silent", look: true };
   if (standing.outside) return { word: word("Outside normal"), key: "outside", look: true };
