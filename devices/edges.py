@@ -18,7 +18,8 @@ BOOK_AGAIN_S = 10.0  # between two whole books for one and the same difference
 
 logger = logging.getLogger(__name__)
 _EPOCH_1970 = datetime(1970, 1, 1, tzinfo=UTC)
-_books_sent: dict[str, tuple[tuple[str, str, int, int], float]] = {}
+_Had = tuple[str, str, int, int]  # instance, epoch, revision, orders
+_books_sent: dict[str, tuple[_Had, float]] = {}
 
 
 def microseconds(moment: datetime) -> int:
@@ -111,3 +112,8 @@ def complete_book(edge: Edge, hello: wire.Hello, current_epoch: str, key_version
     _books_sent[edge.name] = (has, time.monotonic())
     logger.info("edge %s: whole book of %d orders, revision %d", edge.name, len(book.ids), book.revision)
     return True
+
+
+def forget_books() -> None:
+    """Know no more which books were sent by this process."""
+    _books_sent.clear()

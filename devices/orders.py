@@ -57,11 +57,21 @@ def order_of(row: tuple[Any, ...]) -> wire.Order:
         name=name,
         driver=driver,
         address=address,
-        options=msgspec.json.decode(options),
+        options=options_of(options),
         interval=interval,
         phase=phase_of(instrument, interval),
         revision=revision,
     )
+
+
+def options_of(text: str) -> dict[str, Any]:
+    """What cannot travel becomes an option no driver has: the edge refuses that order, and not the book."""
+    try:
+        options = msgspec.json.decode(text, type=dict[str, Any])
+        msgspec.json.encode(options)
+    except (msgspec.MsgspecError, OverflowError) as error:
+        return {"unreadable": str(error)}
+    return options
 
 
 def whole_book(cursor: Cursor, edge: int, epoch: str) -> wire.Book:

@@ -14,8 +14,8 @@ from kombu.messaging import Producer
 from devices import edge_keys, wire
 from devices.models import Edge
 
-WAITING_MAX = 100  # messages in an edge's queue; with more it is not being read
-COMPRESSED_FROM = 10_000  # bytes of a task's body
+WAITING_MAX = 5  # messages in an edge's queue; with more it is not being read
+COMPRESSED_FROM = 5_000  # bytes of a task's body
 RETRY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.2}
 
 _encoder = msgspec.json.Encoder()

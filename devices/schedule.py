@@ -8,6 +8,7 @@ a beat that has lost the lock cannot read, and so has nothing to send.
 
 import json
 import logging
+import os
 import time
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -171,20 +172,23 @@ class Issuer:
 
     def _renew(self, cursor: orders.Cursor, producer: Producer, edges: list[EdgeRow]) -> None:
         """Send each edge the next of its orders, round and round."""
-        due = {edge.id: edge for edge in edges if self.standings[edge.id].credit >= 1}
-        if not due:
+        due = {edge.id: edge.recipient for edge in edges if self.standings[edge.id].credit >= 1}
+        self._renew_next(cursor, producer, due)
+        for pk in due:  # who has not got all that is due is at the end of its orders
+            if self.standings[pk].credit >= 1:
+                self.standings[pk].after = FIRST
+        self._renew_next(cursor, producer, due)
+
+    def _renew_next(self, cursor: orders.Cursor, producer: Producer, due: dict[int, Recipient]) -> None:
+        standings = [(pk, self.standings[pk]) for pk in due]
+        places = [(pk, at.after, int(at.credit)) for pk, at in standings if at.credit >= 1]
+        if not places:
             return
-        places = [(pk, self.standings[pk].after, int(self.standings[pk].credit)) for pk in due]
-        reached: dict[int, UUID] = {}
         for pk, instrument, order in orders.next_after(cursor, places):
-            publish(producer, due[pk].recipient, "edge.poll", wire.Poll(self.epoch, order))
-            reached[pk] = instrument
+            publish(producer, due[pk], "edge.poll", wire.Poll(self.epoch, order))
             self.renewed += 1
+            self.standings[pk].after = instrument
             self.standings[pk].credit -= 1
-        for pk, after, _ in places:
-            if pk not in reached and after == FIRST:  # none stands
-                self.standings[pk].credit = 0.0
-            self.standings[pk].after = reached.get(pk, FIRST)
 
 
 class Watch:
@@ -237,7 +241,8 @@ def own_connection() -> psycopg.Connection[Any]:
     """A connection to Django's database that no pool hands on and that notices a dead network in 10 s."""
     django = django_connection.get_connection_params()
     params = {name: value for name, value in django.items() if name not in DJANGO_ONLY}
-    connection = psycopg.connect(**{**params, **KEEPALIVE}, autocommit=True)
+    name = f"labsite beat {os.getpid()}"
+    connection = psycopg.connect(**{**params, **KEEPALIVE, "application_name": name}, autocommit=True)
     connection.execute(SESSION)
     return connection
 

@@ -2,6 +2,9 @@ from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
 
 from labsite import checks
+from labsite.celery import app as celery_app
+
+__all__ = ["LabsiteAdminConfig", "LabsiteConfig", "celery_app"]  # any process that sends a task needs the app
 
 
 class LabsiteConfig(AppConfig):

@@ -1,9 +1,12 @@
 """The central Celery app: beat, the ingest worker and the central worker. Edges have their own."""
 
+import logging.config
 import os
 from datetime import timedelta
+from typing import Any
 
 from celery import Celery
+from celery.signals import setup_logging
 from django.conf import settings
 
 from devices.broker import options
@@ -11,6 +14,7 @@ from devices.broker import options
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "labsite.settings")
 
 app = Celery("labsite")
+app.set_default()  # in every thread
 app.conf.update(options(settings.BROKER_URL, "central"))
 app.conf.update(
     task_default_queue="central",
@@ -28,3 +32,9 @@ app.conf.update(
     },
 )
 app.autodiscover_tasks()
+
+
+@setup_logging.connect
+def log_as_all_do(**_: Any) -> None:
+    """With a receiver here Celery leaves the log's form alone."""
+    logging.config.dictConfig(settings.LOGGING)
