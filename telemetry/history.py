@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import connection
 from django.db.models import Q, QuerySet
@@ -16,6 +17,27 @@ SELECT channel_id,
        array_agg(value ORDER BY time)
 FROM {table} WHERE channel_id = ANY(%s) AND time >= %s GROUP BY channel_id
 """
+
+_SAMPLES = """
+SELECT time, value, quality, text FROM {table}
+WHERE channel_id = %s AND time >= %s AND time < %s ORDER BY time LIMIT %s
+"""
+
+
+class StoredReading(NamedTuple):
+    """A reading as it was stored; `quality` with its flags (devices.readings)."""
+
+    time: datetime
+    value: float | None
+    quality: int
+    text: str | None
+
+
+def samples(channel: Channel, start: datetime, end: datetime, limit: int) -> list[StoredReading]:
+    """A channel's readings from `start` until before `end`, the first `limit` of them, in order of time."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SAMPLES.format(table=_TABLES[channel.retention]), [channel.pk, start, end, limit])
+        return [StoredReading(*row) for row in cursor.fetchall()]
 
 
 def recent(channels: Iterable[Channel], since: datetime) -> dict[int, tuple[list[int], list[float | None]]]:

@@ -25,14 +25,14 @@ def edge(name: str = "bench") -> Edge:
     return Edge.objects.create(name=name)
 
 
-def instrument(on: Edge, name: str = "bath", keys: Sequence[str] = ("a", "b"), *, demo: bool = False) -> Instrument:
+def instrument(
+    on: Edge, name: str = "bath", keys: Sequence[str] = ("a", "b"), *, demo: bool = False
+) -> Instrument:
     made = Instrument.objects.create(
         name=name, driver="thermostat", edge=on, address="tcp://127.0.0.1:1", demo=demo
     )
     for key in keys:
-        Channel.objects.create(
-            instrument=made, key=key, label=key, retention="demo" if demo else "standard"
-        )
+        Channel.objects.create(instrument=made, key=key, label=key, retention="demo" if demo else "standard")
     return made
 
 
@@ -43,7 +43,9 @@ def batch(of: Instrument, key: str, *readings: tuple[int, float | None]) -> Batc
     for time, _ in readings:
         rows += [0, 0, time - before]
         before = time
-    return Batch(instruments=[str(of.pk)], keysets=[[key]], rows=rows, values=[value for _, value in readings])
+    return Batch(
+        instruments=[str(of.pk)], keysets=[[key]], rows=rows, values=[value for _, value in readings]
+    )
 
 
 def parcel(
