@@ -53,7 +53,7 @@ def masked(text: str) -> str:
 
 
 def configuration(level: str, form: str) -> dict[str, Any]:
-    """What `logging.config.dictConfig` takes. Everything goes to standard error; who runs the process files it."""
+    """What `logging.config.dictConfig` takes. All goes to standard error; who runs the process files it."""
     quiet = {"level": level if level == "DEBUG" else "WARNING"}
     through = {"handlers": [], "propagate": True}
     return {
@@ -64,7 +64,8 @@ def configuration(level: str, form: str) -> dict[str, Any]:
         "root": {"handlers": ["error"], "level": level},
         "loggers": {
             **dict.fromkeys(TWO_LINES_A_MESSAGE, quiet),
-            **dict.fromkeys(("uvicorn", "uvicorn.error", "uvicorn.access", "django"), through),
+            **dict.fromkeys(("uvicorn", "uvicorn.error", "django"), through),
+            "uvicorn.access": quiet,
             "django.request": {"level": "ERROR"},  # a page that was not found warns nobody
         },
     }

@@ -3,8 +3,8 @@
 import socket
 
 ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
-# An address reserved for documentation: connecting a UDP socket sends nothing, but shows which of this machine's
-# own addresses other hosts would see.
+# An address reserved for documentation: connecting a UDP socket sends nothing, but shows which of this
+# machine's own addresses other hosts would see.
 ELSEWHERE = "192.0.2.1"
 
 

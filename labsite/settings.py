@@ -42,6 +42,17 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
 ]
 
+# Beat and the workers (labsite.processes) do without what only pages, forms and the API need: 6 MB each.
+DOORS = {"unfold.apps.BasicAppConfig", "labsite.apps.LabsiteAdminConfig", "rest_framework", "django_filters"}
+DOORS |= {
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+}
+if env_bool("LABSITE_WITHOUT_DOORS", default=False):
+    INSTALLED_APPS = [name for name in INSTALLED_APPS if name not in DOORS]
+
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "labsite.pages.files.StaticFiles",

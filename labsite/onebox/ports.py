@@ -36,14 +36,14 @@ def is_free(host: str, port: int) -> bool:
     return not obstacle(host, port)
 
 
-def free(host: str = "127.0.0.1") -> int:
-    """A port on which nobody listens."""
+def free(host: str = "127.0.0.1", run: int = 1) -> int:
+    """A port on which nobody listens, nor on those after it if a run of several is wanted."""
     while True:
         port = random.choice(KEPT_RANGE)  # noqa: S311 - not a secret
-        if is_free(host, port):
+        if all(is_free(host, each) for each in range(port, port + run)):
             return port
 
 
-def kept(path: Path, host: str = "127.0.0.1") -> int:
+def kept(path: Path, host: str = "127.0.0.1", run: int = 1) -> int:
     """The port written in this file; a free one is chosen and written the first time."""
-    return int(keys.kept(path, lambda: str(free(host))))
+    return int(keys.kept(path, lambda: str(free(host, run))))

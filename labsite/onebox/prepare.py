@@ -6,10 +6,8 @@ In a process of its own (`manage.py prepare_onebox`), so that the memory it need
 import os
 import secrets
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psycopg
 from django.conf import settings
@@ -20,16 +18,15 @@ from django.db import OperationalError, connection
 from psycopg.sql import SQL, Identifier
 
 from devices import edge_keys, services
-from devices.models import Edge, Instrument
+from devices.models import Edge
 from labsite.env import env_secret
-from labsite.onebox import ports
+from labsite.onebox import demo
 from labsite.onebox.postgres import DATABASE, Cluster
 
 ADMIN = "admin"
 LOCAL_EDGE = "local"
 OLDEST_POSTGRES = 15
 DATABASE_PATIENCE_S = 30
-DEMO_THERMOSTATS = 3
 
 
 class CannotPrepare(Exception):
@@ -42,7 +39,7 @@ class Prepared:
 
     admin_password: str = ""  # "" if there was an administrator already, or the password was given
     first_start: bool = False
-    demo_addresses: list[str] = field(default_factory=list)
+    demo_port: int = 0  # 0: there is no demo lab
 
 
 def prepare() -> Prepared:
@@ -53,8 +50,7 @@ def prepare() -> Prepared:
     check()
     prepared = Prepared()
     add_administrator(prepared)
-    enrol_local_edge()
-    prepared.demo_addresses = demo_lab()
+    prepared.demo_port = demo.load(enrol_local_edge())
     return prepared
 
 
@@ -104,38 +100,13 @@ def add_administrator(prepared: Prepared) -> None:
     prepared.admin_password = "" if given else password
 
 
-def enrol_local_edge() -> None:
+def enrol_local_edge() -> Edge:
     """The edge beside the centre, with its key in the file that its environment names."""
     edge = services.save_edge(LOCAL_EDGE, services.OPERATOR)
     path = Path(os.environ["LABSITE_EDGE_KEY_FILE"])
     path.touch(mode=0o600)
     path.write_text(edge_keys.as_text(edge.name, edge.key_version), encoding="ascii")
-
-
-def demo_lab() -> list[str]:
-    """Where the simulators of the demo lab must listen; the lab is put into an empty Labsite."""
-    own = Instrument.objects.exclude(driver=services.HOST_DRIVER)
-    if settings.DEMO and not own.exists():
-        add_thermostats(Edge.objects.get(name=LOCAL_EDGE))
-    addresses = own.filter(demo=True, retired_at=None).order_by("created_at")
-    return [address.removeprefix("tcp://") for address in unique(addresses.values_list("address", flat=True))]
-
-
-def add_thermostats(edge: Edge) -> None:
-    for number in range(1, DEMO_THERMOSTATS + 1):
-        thermostat = Instrument(
-            name=f"demo thermostat {number}",
-            driver="thermostat",
-            edge=edge,
-            address=f"tcp://127.0.0.1:{ports.free()}",
-            interval=1.0,
-            demo=True,
-        )
-        services.save_instrument(thermostat, services.OPERATOR)
-
-
-def unique(values: Iterable[Any]) -> list[str]:
-    return list(dict.fromkeys(map(str, values)))
+    return edge
 
 
 def first_line(error: Exception) -> str:

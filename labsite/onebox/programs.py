@@ -5,8 +5,8 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 LONGEST_SOCKET = 90  # a Unix socket's path is 107 bytes at most, and supervisor adds its pid while it starts
@@ -16,6 +16,12 @@ LONGEST_SOCKET = 90  # a Unix socket's path is 107 bytes at most, and supervisor
 SERVERS = "servers"
 PROGRAMS = "labsite"
 STOP_S = 4
+
+DEMO_COUNT = 3
+
+# What only people, pages and the API need is not loaded by the workers; Django's checks, which would load it,
+# are done once before anything is started.
+LEAN = {"LABSITE_WITHOUT_DOORS": "1", "CELERY_SKIP_CHECKS": "1"}
 
 HEAD = """\
 [supervisord]
@@ -42,6 +48,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 PROGRAM = """
 [program:{name}]
 command={command}
+environment={environment}
 autorestart=true
 startsecs=1
 startretries=1000000
@@ -66,6 +73,7 @@ class Program:
 
     name: str
     command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str = "TERM"
 
 
@@ -79,13 +87,9 @@ def centre(host: str, port: int) -> list[Program]:
         "--no-access-log",
         "--no-server-header",
     ]
-    beat = ["celery", "-A", "labsite", "beat", "-S", "devices.schedule.OrderScheduler", "--pidfile="]
-    worker = ["celery", "-A", "labsite", "worker", "-P", "threads", "-c", "2"]
     return [
         Program("web", python(*uvicorn)),
-        Program("beat", python(*beat)),
-        Program("ingest", python(*worker, "-Q", "ingest", "-n", "ingest@%h")),
-        Program("central", python(*worker, "-Q", "central", "-n", "central@%h")),
+        *(Program(name, python("labsite.processes", name), LEAN) for name in ("beat", "ingest", "central")),
     ]
 
 
@@ -94,13 +98,10 @@ def edge() -> Program:
     return Program("edge-local", python("devices.edge"))
 
 
-def demo(addresses: Sequence[str]) -> list[Program]:
-    """The simulated thermostats of the demo lab, one process to each address."""
-    command = ["devices.simulators", "thermostat", "--listen"]
-    return [
-        Program(f"demo-{number}", python(*command, address, "--seed", str(number)))
-        for number, address in enumerate(addresses, start=1)
-    ]
+def demo(port: int) -> Program:
+    """The simulated thermostats of the demo lab, on this port and those after it."""
+    listen = ["--listen", f"127.0.0.1:{port}", "--count", str(DEMO_COUNT)]
+    return Program("demo", python("devices.simulators", "thermostat", *listen))
 
 
 def python(module: str, *arguments: str) -> list[str]:
@@ -132,6 +133,7 @@ def section(program: Program, logs: str) -> str:
     return PROGRAM.format(
         name=program.name,
         command=escaped(shlex.join(program.command)),
+        environment=",".join(f'{name}="{value}"' for name, value in program.environment.items()),
         stop_signal=program.stop_signal,
         stop_seconds=STOP_S,
         logs=logs,

@@ -73,7 +73,9 @@ class Labsite:
         self.start_manager()
         prepared = self.prepare()
         wanted = [*programs.centre(settings.HOST, settings.PORT), programs.edge()]
-        self.configure(servers, [*wanted, *programs.demo(prepared["demo_addresses"])])
+        if prepared["demo_port"]:
+            wanted.append(programs.demo(prepared["demo_port"]))
+        self.configure(servers, wanted)
         self.console.skip()
         self.control.reloadConfig()
         self.control.addProcessGroup(programs.PROGRAMS)
