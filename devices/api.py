@@ -1,6 +1,7 @@
 """The API of what there is: edges, drivers, instruments, channels and the latest readings."""
 
 import math
+from functools import cache
 from typing import Any, ClassVar
 
 from django.http import Http404
@@ -138,13 +139,22 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+@cache
 def quality_name(stored: int) -> str:
     """`good`, `uncertain` or `bad`, from a stored quality with its flags."""
     return Quality(stored & QUALITY_MASK).name.lower()
 
 
+@cache
 def flag_names(stored: int) -> list[str]:
     return [flag.name.lower() for flag in Flag if stored & flag and flag.name]
+
+
+class QualityField(serializers.ChoiceField):
+    """How far a reading can be trusted, as a word."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(choices=[quality.name.lower() for quality in Quality], **kwargs)
 
 
 class LatestSerializer(serializers.ModelSerializer[Latest]):
@@ -166,7 +176,7 @@ class LatestSerializer(serializers.ModelSerializer[Latest]):
     def finite_value(self, latest: Latest) -> float | None:
         return finite(latest.value)
 
-    @extend_schema_field(serializers.ChoiceField(choices=[quality.name.lower() for quality in Quality]))
+    @extend_schema_field(QualityField())
     def get_quality(self, latest: Latest) -> str:
         return quality_name(latest.quality)
 

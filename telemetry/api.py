@@ -22,6 +22,8 @@ DEFAULT_SPAN = timedelta(hours=1)
 PAGE_SIZE = 1000
 PAGE_SIZE_MAX = 10_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MS_DIGITS = 14  # to the year 5138
+FIRST_YEAR, LAST_YEAR = 1900, 5138
 
 T = TypeVar("T")
 
@@ -58,7 +60,7 @@ class SampleViewSet(viewsets.ViewSet):
         check_parameters(request, PARAMETERS)
         channel = asked(request, "channel", channel_of)
         end = asked(request, "to", time_of, timezone.now())
-        start = asked(request, "from", time_of, max(EPOCH, end - DEFAULT_SPAN))
+        start = asked(request, "from", time_of, end - DEFAULT_SPAN)
         size = asked(request, "page_size", page_size_of, PAGE_SIZE)
         if start > end:
             raise ValidationError({"from": ["It is later than `to`."]})
@@ -96,17 +98,17 @@ def asked(request: Request, name: str, read: Callable[[str], T], default: T | No
     given = request.query_params.getlist(name)
     if not given and default is not None:
         return default
+    if len(given) != 1:
+        raise ValidationError({name: ["It is given more than once." if given else "It is needed."]})
     try:
-        if len(given) != 1:
-            raise ValueError("It is needed, once." if not given else "It is given more than once.")
         return read(given[0])
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise ValidationError({name: [str(error)]}) from None
 
 
 def time_of(text: str) -> datetime:
     """ISO 8601 (without a zone: UTC), or ms since 1970. Raises ValueError."""
-    if text.removeprefix("-").isdecimal():
+    if text.removeprefix("-").isdecimal() and len(text) <= MS_DIGITS:
         return EPOCH + timedelta(milliseconds=int(text))
     # A `+` of a zone that was not written as %2B arrives as a blank.
     zoned = text[:11] + text[11:].replace(" ", "+")
@@ -114,6 +116,8 @@ def time_of(text: str) -> datetime:
         moment = datetime.fromisoformat(zoned)
     except ValueError:
         raise ValueError(f"{text!r} is neither ISO 8601 nor ms since 1970.") from None
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ValueError(f"{text!r} is not between the years {FIRST_YEAR} and {LAST_YEAR}.")
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
