@@ -47,3 +47,9 @@ def load(name: str) -> type[Driver]:
 def _declared() -> dict[str, str]:
     """Drivers of installed packages, name → `module:class`; read once, it looks through all packages."""
     return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+
+
+def forget() -> None:
+    """Look again: packages may have come or gone."""
+    load.cache_clear()
+    _declared.cache_clear()
