@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-app = Celery("edge", set_as_current=False)
+app = Celery("edge", set_as_current=False, fixups=[])  # no Django here, whatever the environment says
 app.conf.update(
     options(
         os.environ.get("LABSITE_BROKER_URL", "").strip(), f"edge.{os.environ.get('LABSITE_EDGE', '').strip()}"

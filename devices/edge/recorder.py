@@ -174,38 +174,25 @@ class Recorder:
         instrument: str,
         keys: tuple[str, ...],
         values: tuple[Any, ...],
-        qualities: tuple[Quality, ...],
+        qualities: tuple[int, ...],
         time: int,
         flags: int,
     ) -> None:
         draft = self._draft
-        draft.row(instrument, keys, time)
+        start = len(draft.values)
         if set(map(type, values)) <= NUMBERS and isfinite(sum(values)):
-            draft.values.extend(map(float, values))
+            numbers: list[float | None] = list(map(float, values))
         else:
-            qualities = self._add_odd(draft, values, qualities)
+            numbers, qualities = _odd(values, qualities)
+            for index, value in enumerate(values):
+                if isinstance(value, str):
+                    draft.texts[str(start + index)] = value[:TEXT_MAX]
+        draft.row(instrument, keys, time)
+        draft.values.extend(numbers)
         if not self._clock.sure:
             flags |= Flag.CLOCK_UNSURE
         if flags or draft.qualities is not None or any(qualities):
             draft.flag(qualities, flags)
-
-    def _add_odd(
-        self, draft: Draft, values: tuple[Any, ...], qualities: tuple[Quality, ...]
-    ) -> tuple[Quality, ...]:
-        """Values of which some are no finite numbers: text goes beside them, what is not a number is bad."""
-        checked = []
-        for value, quality in zip(values, qualities, strict=True):
-            if isinstance(value, str):
-                draft.texts[str(len(draft.values))] = value[:TEXT_MAX]
-                draft.values.append(None)
-            elif value is None or not isfinite(value):
-                draft.values.append(None)
-                checked.append(Quality.BAD if quality == Quality.GOOD and value is not None else quality)
-                continue
-            else:
-                draft.values.append(float(value))
-            checked.append(quality)
-        return tuple(checked)
 
     # ---- from the uplink's thread
 
@@ -260,3 +247,15 @@ class Recorder:
             self._held_bytes -= len(row.packed)
         if sequences:
             self._saved(sequences)
+
+
+def _odd(values: Sequence[Any], qualities: Sequence[int]) -> tuple[list[float | None], tuple[int, ...]]:
+    """Values of which some are no finite numbers. Raises TypeError for what is no reading's value at all."""
+    numbers: list[float | None] = []
+    checked: list[int] = []
+    for value, quality in zip(values, qualities, strict=True):
+        number = None if value is None or isinstance(value, str) else float(value)
+        usable = number is None or isfinite(number)
+        numbers.append(number if usable else None)
+        checked.append(quality if usable else Quality.BAD)
+    return numbers, tuple(checked)

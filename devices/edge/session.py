@@ -65,14 +65,17 @@ class Session:
             async with asyncio.timeout(DEADLINE):
                 driver = self._driver or await self._open()
                 readings = await driver.read()
+            self._record(readings)
         except ReplyError as error:
             self._complain(error)
             self._record_bad()
             self._over()
+        except asyncio.CancelledError:
+            if _is_ending():
+                raise
+            await self._fail(LinkError("the driver broke its own poll off"))
         except Exception as error:  # noqa: BLE001 - a driver's mistake must not end the lane of others
             await self._fail(error)
-        else:
-            self._record(readings)
 
     async def close(self) -> None:
         """Take leave; a gap that was growing ends here."""
@@ -163,6 +166,12 @@ class Session:
         self._complained = text
         foreseen = isinstance(error, DriverError | OSError | EOFError)
         logger.warning("%s: %s", self.order.name, text, exc_info=None if foreseen else error)
+
+
+def _is_ending() -> bool:
+    """Whether the lane itself is being cancelled, and not only something that a driver waited for."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _target(order: Order) -> tuple[object, ...]:

@@ -246,7 +246,7 @@ class Uplink:
     def _send_live(self, now: float) -> None:
         boundary = self._boundary(now)
         track = self._live
-        if track.parcel and track.parcel[-1].sequence < boundary:
+        if track.parcel and track.parcel[-1].sequence < boundary and track.tries < len(ANSWER_WITHIN):
             track.drop()  # it has become backlog
         if not track.parcel and now >= track.next_at:
             after = max(boundary - 1, self._live_done)
@@ -255,6 +255,8 @@ class Uplink:
 
     def _send_backlog(self, now: float) -> None:
         track = self._backlog
+        if not self._open:
+            return
         if not track.parcel and now >= track.next_at:
             live = frozenset(numbered.sequence for numbered in self._live.parcel)
             track.parcel = self._pending(0, self._boundary(now), live)
@@ -276,11 +278,7 @@ class Uplink:
     def _send_track(self, track: Track, now: float) -> None:
         if not track.parcel or now < track.next_at:
             return
-        if track.tries >= len(ANSWER_WITHIN):
-            logger.warning("the centre does not answer; readings are kept")
-            self._close(now)
-            return
-        if not self._may_send(now):
+        if self._given_up(track, now) or not self._may_send(now):
             return
         self._send("labsite.ingest", self._parcel(track), now)
         track.next_at = now + ANSWER_WITHIN[track.tries]
@@ -323,8 +321,15 @@ class Uplink:
                 track.refusals = refusals + 1
                 track.next_at = now + min(REFUSED_MIN * 2**refusals, REFUSED_MAX)
 
+    def _given_up(self, track: Track, now: float) -> bool:
+        """After its last try nobody has answered: only hellos go out from now on."""
+        if track.tries < len(ANSWER_WITHIN) or now < track.next_at:
+            return False
+        logger.warning("the centre does not answer; readings are kept")
+        self._close(now)
+        return True
+
     def _close(self, now: float) -> None:
-        """Nobody answers: only hellos go out from now on."""
         self._open = False
         self._hello_gap = HELLO_EVERY
         self._hello_at = min(self._hello_at, now + HELLO_EVERY)

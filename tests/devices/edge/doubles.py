@@ -126,6 +126,7 @@ class Centre:
         self.hellos: list[Hello] = []
         self.parcels: list[Parcel] = []
         self.answering = True
+        self.holder = ""  # the only instance that has the name; "": whoever asks
         self.fails: list[str] = []
         self._client = redis.Redis.from_url(settings.broker_url, socket_timeout=5)
         self._ended = threading.Event()
@@ -203,7 +204,11 @@ class Centre:
 
     def _welcome(self, hello: Hello, came: int) -> Welcome:
         through = self.through(hello.spool)
-        return Welcome(hello.instance, True, "", EPOCH, 1, hello.spool, through, came, now(), hello.sent_mono)
+        holder = self.holder in ("", hello.instance)
+        reason = "" if holder else "another process has the name"
+        return Welcome(
+            hello.instance, holder, reason, EPOCH, 1, hello.spool, through, came, now(), hello.sent_mono
+        )
 
 
 def rows(batch: Batch) -> list[tuple[str, int, dict[str, float | None]]]:
