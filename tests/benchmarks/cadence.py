@@ -1,6 +1,6 @@
-"""How punctually one edge polls 1,000 and 5,000 thermostats at 1 Hz, and what that costs beside a bare loop.
+"""How punctually one edge polls 1,000 and 5,000 thermostats at 1 Hz, and what it costs beside a bare loop.
 
-The edge is the real process with a real broker; this program is its centre. `python -m tests.benchmarks.cadence`
+The edge is the real process with a real broker; this program is its centre.
 """
 
 import base64
@@ -74,7 +74,9 @@ class Centre(threading.Thread):
         )
 
     def _send(self, task: str, message: wire.Message) -> None:
-        self._app.send_task(task, (wire.seal(message, EDGE, 1, KEY),), queue=f"edge.{EDGE}", ignore_result=True)
+        self._app.send_task(
+            task, (wire.seal(message, EDGE, 1, KEY),), queue=f"edge.{EDGE}", ignore_result=True
+        )
 
 
 @contextmanager
@@ -144,7 +146,13 @@ def missed(centre: Centre) -> float:
 def baseline(folder: Path, count: int) -> dict[str, float]:
     """The same reads and writes by a bare loop."""
     with simulated(folder, count) as addresses:
-        command = [sys.executable, "-m", "tests.benchmarks.bare_loop", str(SECONDS), str(folder / "bare.sqlite")]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.benchmarks.bare_loop",
+            str(SECONDS),
+            str(folder / "bare.sqlite"),
+        ]
         done = subprocess.run(
             command, input="\n".join(addresses), capture_output=True, text=True, check=True, timeout=300
         )

@@ -101,9 +101,7 @@ def compare(lab: Lab, since: datetime, before: datetime) -> Verdict:
     answered = {
         key_of(reply): reply
         for reply in ledger_replies(lab.ledger)
-        if isinstance(reply.reply, list)
-        and "time" in reply.reply[0]
-        and microseconds(since) <= reply.sent_at <= microseconds(before)
+        if microseconds(since) <= reply.sent_at <= microseconds(before)
     }
     stored = stored_polls(lab, since)
     verdict = Verdict(len(answered), gaps=[Gap(*row) for row in lab.rows(GAPS, since)])
@@ -121,18 +119,8 @@ def compare(lab: Lab, since: datetime, before: datetime) -> Verdict:
 
 
 def key_of(reply: Reply) -> Key:
-    zero, one = reply.reply
-    return (f"thermostat {reply.instrument}", zero["time"], one["time"])
-
-
-def values_of(reply: Reply) -> dict[str, float | None]:
-    """What was answered, under the keys of channels."""
-    return {
-        f"ch{report['channel']}.{'device_time' if key == 'time' else key}": value
-        for report in reply.reply
-        for key, value in report.items()
-        if key != "channel"
-    }
+    zero, one = reply.device_times
+    return (f"thermostat {reply.instrument}", zero, one)
 
 
 def stored_polls(lab: Lab, since: datetime) -> list[tuple[Key, int, dict[str, float | None]]]:
@@ -156,7 +144,7 @@ def differences(reply: Reply, at: int, values: dict[str, float | None]) -> list[
     """How what was stored differs from what was answered."""
     found = [
         f"{reply.instrument} {key}: stored {values.get(key)}, answered {value}"
-        for key, value in values_of(reply).items()
+        for key, value in reply.values.items()
         if value is not None and values.get(key) != value
     ]
     if abs(at - reply.sent_at) > STAMP_TOLERANCE_US:

@@ -18,6 +18,7 @@ from celery import Celery
 
 from devices import wire
 from devices.simulators.ledger import replies
+from labsite.onebox import ports
 from tests.faults.proxy import Proxy
 from tests.servers import Postgres, Process, Redis, dying_with_tests
 from tests.waiting import until
@@ -26,9 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CELERY = (sys.executable, "-m", "celery", "-A", "labsite")
 CENTRE = ("ingest", "central", "beat")
 COMMANDS: dict[str, Sequence[str]] = {
-    "ingest": (*CELERY, "worker", "-Q", "ingest", "-P", "threads", "-c", "2", "-n", "ingest@test"),
-    "central": (*CELERY, "worker", "-Q", "central", "-P", "threads", "-c", "1", "-n", "central@test"),
-    "beat": (*CELERY, "beat", "-S", "devices.schedule.OrderScheduler"),
+    **{name: (sys.executable, "-m", "labsite.processes", name) for name in CENTRE},
+    "edge": (sys.executable, "-m", "devices.edge"),
 }
 
 
@@ -85,9 +85,9 @@ class Lab:
             "PYTHONWARNINGS": "default",
         }
         self.manage("migrate", "--verbosity", "0")
+        self.first_port = ports.free(run=self.instruments)
         self.addresses = self.start_simulator(stack)
         host = urlsplit(self.addresses[0])
-        self.first_port = host.port or 0
         self.instrument_wire = stack.enter_context(Proxy(host.hostname or "", host.port or 0))
         self.addresses[0] = f"tcp://127.0.0.1:{self.instrument_wire.port}"
         self.apply(self.lab_file())
@@ -124,7 +124,7 @@ class Lab:
     def start(self, name: str, command: Sequence[str] = (), **environment: str) -> None:
         """Start a process of the lab; `environment` adds to its own."""
         own = self.edge_environment if name == "edge" else self.environment
-        words = command or COMMANDS.get(name) or (sys.executable, "-m", "devices.edge")
+        words = command or COMMANDS[name]
         log = self.folder / "logs" / f"{name}.log"
         self.processes[name] = Process(dying_with_tests(words), log, {**own, **environment})
         self.processes[name].start()
@@ -139,10 +139,10 @@ class Lab:
         for name in names:
             self.processes[name].kill()
 
-    def start_simulator(self, stack: ExitStack | None = None, port: int = 0, *faults: str) -> list[str]:
+    def start_simulator(self, stack: ExitStack | None = None, *faults: str) -> list[str]:
         """Start the simulated thermostats; their addresses, in order."""
         command = [sys.executable, "-m", "devices.simulators", "thermostat", "--count", str(self.instruments)]
-        command += ["--listen", f"127.0.0.1:{port}", "--ledger", str(self.ledger), "--seed", "1"]
+        command += ["--listen", f"127.0.0.1:{self.first_port}", "--ledger", str(self.ledger), "--seed", "1"]
         command += [word for fault in faults for word in ("--fault", fault)]
         log = self.folder / "logs" / "simulator.log"
         log.unlink(missing_ok=True)

@@ -218,7 +218,7 @@ def test_instruments_restarted(lab: Lab) -> None:
     lab.stop("simulator")
     assert_only_missing(judge(lab, since), "not connected")
     restarted = now()
-    lab.start_simulator(None, lab.first_port)
+    lab.start_simulator()
     live_again(lab)
     verdict = judge(lab, restarted)
     assert not [*verdict.missing, *verdict.untrue], str(verdict)
