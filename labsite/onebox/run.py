@@ -118,8 +118,10 @@ class Labsite:
 
     def environment(self) -> dict[str, str]:
         """What all processes find in their environment, beside what this one was given."""
+        # Where it is set, Celery loads Django, also at the edge, which has no use for it.
+        given = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
         return {
-            **os.environ,
+            **given,
             **THRIFT,
             leftovers.MARK: str(self.folder),
             "LABSITE_DATA": str(self.folder),
