@@ -1,4 +1,4 @@
-"""The thermostat driver against the transcripts of its protocol notes (§13) and against what no device should say."""
+"""The thermostat driver against its protocol notes' transcripts (§13), and what no device should say."""
 
 import json
 import math
