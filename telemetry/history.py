@@ -10,12 +10,26 @@ from django.db.models import Q, QuerySet
 from devices.models import Channel, Instrument
 from telemetry.models import Gap
 
+POINTS = 1200  # of a channel in a chart; a screen shows no more
+
 _TABLES = {"standard": "sample", "demo": "sample_demo"}  # by a channel's retention class
+# Of each of so many spans of time: the lowest value at its first reading's time, the highest at its last
+# one's, and the first that is no number, so that neither a peak nor a fault is lost.
 _RECENT = """
-SELECT channel_id,
-       array_agg((extract(epoch FROM time) * 1000)::int8 ORDER BY time),
-       array_agg(value ORDER BY time)
-FROM {table} WHERE channel_id = ANY(%s) AND time >= %s GROUP BY channel_id
+WITH spans AS (
+    SELECT channel_id, min(value) AS low, max(value) AS high, min(time) AS first, max(time) AS last,
+        min(time) FILTER (WHERE value IS NULL) AS absent
+    FROM {table} WHERE channel_id = ANY(%(channels)s) AND time >= %(since)s
+    GROUP BY channel_id, date_bin(
+        greatest((now() - %(since)s) / %(spans)s, interval '1 ms'), time, %(since)s
+    )
+), points AS (
+    SELECT DISTINCT channel_id, (extract(epoch FROM time) * 1000)::int8 AS time, value
+    FROM spans CROSS JOIN LATERAL (VALUES (first, low), (last, high), (absent, NULL)) AS point(time, value)
+    WHERE time IS NOT NULL AND (value IS NOT NULL OR time = absent)
+)
+SELECT channel_id, array_agg(time ORDER BY time), array_agg(value ORDER BY time)
+FROM points GROUP BY channel_id
 """
 
 _SAMPLES = """
@@ -40,8 +54,13 @@ def samples(channel: Channel, start: datetime, end: datetime, limit: int) -> lis
         return [StoredReading(*row) for row in cursor.fetchall()]
 
 
-def recent(channels: Iterable[Channel], since: datetime) -> dict[int, tuple[list[int], list[float | None]]]:
-    """For each channel the times (ms of UTC since 1970) and values since then, every one, in order."""
+def recent(
+    channels: Iterable[Channel], since: datetime, points: int = POINTS
+) -> dict[int, tuple[list[int], list[float | None]]]:
+    """For each channel the times (ms of UTC since 1970) and values since then, in order.
+
+    Where there are more than about `points`, they are thinned to the extremes of equal spans of time.
+    """
     series: dict[int, tuple[list[int], list[float | None]]] = {}
     by_table: dict[str, list[int]] = {}
     for channel in channels:
@@ -49,7 +68,10 @@ def recent(channels: Iterable[Channel], since: datetime) -> dict[int, tuple[list
         by_table.setdefault(_TABLES[channel.retention], []).append(channel.pk)
     with connection.cursor() as cursor:
         for table, numbers in by_table.items():
-            cursor.execute(_RECENT.format(table=table), [numbers, since])
+            cursor.execute(
+                _RECENT.format(table=table),
+                {"channels": numbers, "since": since, "spans": points // 2},
+            )
             series |= {number: (times, values) for number, times, values in cursor.fetchall()}
     return series
 

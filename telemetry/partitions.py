@@ -93,13 +93,15 @@ def existing(table: str) -> list[Partition]:
 
 
 def _missing(wanted: list[Partition]) -> list[Partition]:
+    # Not by to_regclass: it may answer from a cache that does not know yet what another has just committed.
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NULL",
+            "SELECT relname FROM pg_class"
+            " WHERE relname = ANY(%s) AND relnamespace = current_schema()::regnamespace",
             [[partition.name for partition in wanted]],
         )
-        missing = {name for (name,) in cursor.fetchall()}
-    return [partition for partition in wanted if partition.name in missing]
+        there = {name for (name,) in cursor.fetchall()}
+    return [partition for partition in wanted if partition.name not in there]
 
 
 def _midnight(day: date) -> datetime:

@@ -19,19 +19,11 @@ from devices.wire import Batch, Gap as ToldGap, Malformed, Parcel
 from labsite import pipeline
 from telemetry.models import Delivery, Gap, RejectedBatch, Sample, SampleDemo, SampleFar, SpoolMark
 from telemetry.roster import CHANNELS_MAX
-from tests.telemetry.factories import NOW, at, batch, edge, instrument, moment, new_spool, parcel
+from tests.telemetry.factories import NOW, at, batch, edge, instrument, moment, new_spool, parcel, url
 
 pytestmark = pytest.mark.django_db
 
 UNKNOWN = "0b5f6f0e-8a0f-4a52-9a3f-8f2c1c5f9a11"
-
-
-@pytest.fixture
-def committed(transactional_db: None) -> Iterator[None]:
-    """What is committed is cleared away; Django itself does not know the sample tables."""
-    yield
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE sample, sample_demo, sample_far")
 
 
 def stored(of: Instrument, key: str = "a", table: Any = Sample) -> list[tuple[float, float | None]]:
@@ -395,7 +387,7 @@ def test_what_a_failed_transaction_made_is_forgotten(committed: None) -> None:
     bench = edge()
     bath = instrument(bench)
     sent = parcel(batch(bath, "new", (at(-1), 1.0)))
-    with psycopg.connect(_url()) as other:
+    with psycopg.connect(url()) as other:
         other.execute("LOCK TABLE spool_mark IN EXCLUSIVE MODE")
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '100ms'")
@@ -411,7 +403,7 @@ def test_what_a_failed_transaction_made_is_forgotten(committed: None) -> None:
 def test_the_pages_hear_of_a_live_parcel_after_its_commit(committed: None) -> None:
     bench = edge()
     bath = instrument(bench)
-    with psycopg.connect(_url(), autocommit=True) as listener:
+    with psycopg.connect(url(), autocommit=True) as listener:
         listener.execute("LISTEN labsite_live")
         pipeline.ingest(bench, parcel(batch(bath, "a", (at(-1), 1.0)), track="backlog"), NOW)
         pipeline.ingest(bench, parcel(batch(bath, "a", (at(0), 1.0)), first=2), NOW)
@@ -444,15 +436,6 @@ def test_two_workers_at_once_store_each_reading_once(committed: None) -> None:
     assert sum(counts) == 2 * 62
     assert Sample.objects.count() == 2 * 62
     assert sorted(SpoolMark.objects.values_list("through", flat=True)) == [62, 62]
-
-
-def _url() -> str:
-    """The test database, for a connection of psycopg's own."""
-    words = connection.settings_dict
-    return (
-        f"host={words['HOST']} port={words['PORT']} dbname={words['NAME']}"
-        f" user={words['USER']} password='{words['PASSWORD']}'"
-    )
 
 
 # ---- exactly once

@@ -4,6 +4,8 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from django.db import connection
+
 from devices.models import Channel, Edge, Instrument
 from devices.wire import Batch, Parcel, as_text, pack
 
@@ -70,3 +72,12 @@ def parcel(
 
 def new_spool() -> str:
     return str(uuid.uuid4())
+
+
+def url() -> str:
+    """The test database, for a connection of psycopg's own."""
+    words = connection.settings_dict
+    return (
+        f"host={words['HOST']} port={words['PORT']} dbname={words['NAME']}"
+        f" user={words['USER']} password='{words['PASSWORD']}'"
+    )
