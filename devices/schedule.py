@@ -329,9 +329,9 @@ class OrderScheduler(Scheduler):
             logger.info("the database is back")
         self.database_away = False
         now = time.monotonic()
-        self._heartbeat(self.issuer, now)
         if now >= self.post.again_at:
             self._issue(self.issuer, now)
+        self._heartbeat(self.issuer, now)
         time.sleep(PAUSE_S)
         self.watch.wait(max(0.0, now + ROUND_S - time.monotonic()))
 

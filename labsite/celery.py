@@ -12,6 +12,8 @@ from django.conf import settings
 from devices.broker import options
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "labsite.settings")
+# Celery would load all pages and the API for them (40 MB in each process), and not look at the outcome.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 app = Celery("labsite")
 app.set_default()  # in every thread
