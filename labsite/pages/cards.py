@@ -1,6 +1,7 @@
 """What the overview and an instrument's page show, in few questions however many instruments there are."""
 
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -86,9 +87,10 @@ class Row:
     def mark(self) -> str:
         """Where the value stands on its bar, in per cent; the middle half of the bar is normal."""
         low, high = self.normal
-        if low is None or high is None or self.now is None or self.now.value is None:
+        value = self.now.value if self.now else None
+        if low is None or high is None or value is None or not math.isfinite(value):
             return ""
-        share = 25 + 50 * (self.now.value - low) / (high - low)
+        share = 25 + 50 * (value - low) / (high - low)
         return f"{min(98.5, max(1.5, share)):.1f}"
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from importlib import import_module
 from uuid import UUID
 
+import msgspec
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user
@@ -18,10 +19,10 @@ from django.http import (
     HttpResponseBadRequest,
     HttpResponseBase,
     HttpResponseRedirect,
-    JsonResponse,
     StreamingHttpResponse,
 )
 from django.shortcuts import get_object_or_404, redirect, render
+from django.templatetags.static import static
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
@@ -49,6 +50,13 @@ def admin_login(request: HttpRequest) -> HttpResponseBase:
     """The admin has no login of its own."""
     after = request.GET.get("next", "/admin/")
     return HttpResponseRedirect(f"{reverse('login')}?{urlencode({'next': after})}")
+
+
+@login_not_required
+@require_GET
+def favicon(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
+    """For pages of libraries, which name no icon of their own."""
+    return redirect(static("labsite/icon.svg"))
 
 
 @require_GET
@@ -145,4 +153,6 @@ def chart(request: HttpRequest, pk: UUID) -> HttpResponse:
     if len(wanted) > CHANNELS_MAX or not 0 < minutes <= MINUTES_MAX:
         return HttpResponseBadRequest()
     since = timezone.now() - timedelta(minutes=minutes)
-    return JsonResponse(series.content(found, wanted, since))
+    # msgspec writes what is no number as null; JSON has no other word for it.
+    content = msgspec.json.encode(series.content(found, wanted, since))
+    return HttpResponse(content, content_type="application/json")
