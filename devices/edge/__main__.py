@@ -5,9 +5,12 @@ import os
 import sys
 from socket import gethostname
 
-from celery.utils.nodenames import nodename
+# kombu imports parts of Django wherever that is installed, for the sake of one type that it could encode.
+sys.modules.setdefault("django", None)  # type: ignore[arg-type]
 
-from devices.edge.app import app, prepare
+from celery.utils.nodenames import nodename  # noqa: E402
+
+from devices.edge.app import app, prepare  # noqa: E402
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 

@@ -6,11 +6,13 @@ without its network polls what its order book says.
 
 import logging
 import os
+import threading
+import time
 from typing import Any, TypeVar
 
 from celery import Celery, Task, bootsteps
 from celery.exceptions import Reject
-from celery.signals import worker_shutdown
+from celery.signals import worker_shutdown, worker_shutting_down
 
 from devices import wire
 from devices.broker import SteadyConsumer, options
@@ -19,6 +21,8 @@ from devices.edge.runtime import Runtime
 from devices.edge.settings import BadSetting, Settings
 
 logger = logging.getLogger(__name__)
+
+FAREWELL_S = 1.0  # given to the worker to take leave of the broker
 
 T = TypeVar("T")
 
@@ -95,6 +99,24 @@ def stop(**kwargs: Any) -> None:  # noqa: ARG001 - a signal's receiver
     """Stop polling, with everything saved."""
     if running is not None:
         running.stop()
+
+
+@worker_shutting_down.connect
+def end_soon(**kwargs: Any) -> None:  # noqa: ARG001 - a signal's receiver
+    """On SIGTERM: save everything at once, and do not wait for a broker that says nothing.
+
+    Celery takes leave of the broker first, which may take as long as a connection's silence is borne.
+    """
+    threading.Thread(target=_end, name="end", daemon=True).start()
+
+
+def _end() -> None:
+    stop()
+    time.sleep(FAREWELL_S)
+    if running is not None:
+        logger.warning("the broker does not answer; everything is saved, so the process ends without it")
+        logging.shutdown()
+        os._exit(0)
 
 
 def _opened(raw: object, expected: type[T]) -> tuple[Runtime, T] | None:

@@ -145,7 +145,7 @@ class Centre:
     def send(self, task: str, message: wire.Message) -> None:
         settings = self.settings
         envelope = wire.seal(message, settings.name, settings.key_version, settings.key)
-        self._client.lpush(settings.queue, json.dumps(celery_message(task, envelope)))
+        self._client.lpush(settings.queue, json.dumps(celery_message(settings.queue, task, envelope)))
 
     def order(self, *orders: Order, revision: int = 1, epoch: str = EPOCH) -> None:
         self.send("edge.book", wire.Book(epoch, revision, [one.instrument for one in orders], list(orders)))
@@ -224,7 +224,7 @@ def rows(batch: Batch) -> list[tuple[str, int, dict[str, float | None]]]:
     return found
 
 
-def celery_message(task: str, envelope: dict[str, Any]) -> dict[str, Any]:
+def celery_message(queue: str, task: str, envelope: dict[str, Any]) -> dict[str, Any]:
     """A task as Celery puts it into a Redis list (task protocol 2)."""
     number = str(uuid.uuid4())
     body = json.dumps([[envelope], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
@@ -236,7 +236,7 @@ def celery_message(task: str, envelope: dict[str, Any]) -> dict[str, Any]:
     properties = {
         "correlation_id": number, "reply_to": "", "delivery_mode": 2, "priority": 0,
         "body_encoding": "base64",
-        "delivery_info": {"exchange": "", "routing_key": ""}, "delivery_tag": str(uuid.uuid4()),
+        "delivery_info": {"exchange": "", "routing_key": queue}, "delivery_tag": str(uuid.uuid4()),
     }  # fmt: skip
     return {
         "body": base64.b64encode(body.encode()).decode(),

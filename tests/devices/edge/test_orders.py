@@ -1,6 +1,7 @@
 """The order book: what counts when orders, stops and books come late, twice or not at all."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -13,7 +14,7 @@ from tests.devices.edge.doubles import order
 A, B, C = "a", "b", "c"
 
 
-def poll(instrument: str, revision: int, epoch: str = "e", **changes: object) -> Poll:
+def poll(instrument: str, revision: int, epoch: str = "e", **changes: Any) -> Poll:
     return Poll(epoch, order(instrument, revision=revision, **changes))
 
 

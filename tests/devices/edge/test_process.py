@@ -23,7 +23,7 @@ TEMPERATURE = "ch0.temperature"
 
 
 class Proxy:
-    """Between an edge and its broker; while `hung` nothing passes, in either direction, and nothing is closed."""
+    """Between an edge and its broker; while `hung` nothing passes in either direction, nothing is closed."""
 
     def __init__(self, port: int) -> None:
         self.hung = threading.Event()
@@ -164,17 +164,17 @@ def test_a_killed_edge_loses_a_second_and_says_so(
         missing = sorted(set(map(float, range(int(found[-1])))) - set(found))
         assert all(killed_at - 15 <= number <= killed_at for number in missing)
         gaps = {gap.reason: gap for gap in centre.gaps()}
-        assert set(gaps) == {"unsaved", "not running"}
         assert 0 < gaps["unsaved"].end - gaps["unsaved"].start <= 2_000_000
-        assert gaps["unsaved"].end == gaps["not running"].start
+        if len(gaps) > 1:  # it took more than two seconds to come back
+            assert set(gaps) == {"unsaved", "not running"}
+            assert gaps["unsaved"].end == gaps["not running"].start
         assert centre.hellos[0].instance == centre.hellos[-1].previous
 
 
 def test_a_broker_that_hangs_disturbs_no_poll(
     settings: Settings, tmp_path: Path, thermostats: Thermostats, redis_server: Redis
 ) -> None:
-    host, port = redis_server.broker.host, redis_server.broker.port
-    assert host == "127.0.0.1"
+    port = redis_server.broker.port
     proxy = Proxy(port)
     url = settings.broker_url.replace(f":{port}", f":{proxy.port}")
     instrument = str(uuid.uuid4())
@@ -200,7 +200,7 @@ def test_a_broker_that_hangs_disturbs_no_poll(
         assert centre.gaps() == []
         proxy.hung.set()
         edge.send(signal.SIGTERM)
-        assert edge.wait(within=3) == 0
+        assert edge.wait(within=2.5) == 0
     proxy.close()
 
 
@@ -283,8 +283,8 @@ def test_two_instances_of_one_name(
 def test_no_django_is_imported(settings: Settings) -> None:
     code = (
         "import sys, devices.edge.__main__, devices.drivers.thermostat, devices.drivers.edge_host\n"
-        "heavy = ('django', 'rest_framework', 'psycopg', 'numpy', 'kombu.transport.pyamqp')\n"
-        "print([name for name in heavy if name in sys.modules])"
+        "heavy = ('django', 'django.utils', 'rest_framework', 'psycopg', 'numpy', 'kombu.transport.pyamqp')\n"
+        "print([name for name in heavy if sys.modules.get(name)])"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code],
