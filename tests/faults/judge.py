@@ -1,7 +1,6 @@
 """Compares what the instruments say they answered (their ledger) with what the centre has stored."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -136,7 +135,7 @@ def stored_polls(lab: Lab, since: datetime) -> list[tuple[Key, int, dict[str, fl
     ]
 
 
-def _device_times(values: dict[str, float | None]) -> Iterable[float]:
+def _device_times(values: dict[str, float | None]) -> tuple[float, float]:
     return (values["ch0.device_time"] or 0.0, values["ch1.device_time"] or 0.0)
 
 

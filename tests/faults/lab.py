@@ -189,7 +189,7 @@ class Lab:
 
     def rows(self, question: str, *values: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.database, connect_timeout=5) as connection:
-            return connection.execute(question, values).fetchall()  # type: ignore[call-overload,no-any-return]
+            return connection.execute(question, values).fetchall()
 
     def stored(self) -> int:
         """Readings of the thermostats at the centre."""
@@ -242,7 +242,7 @@ class Lab:
     def waiting(self, queue: str) -> int:
         """Messages in a queue of the broker."""
         with redis.Redis.from_url(self.redis.url) as client:
-            return int(client.llen(queue))  # type: ignore[arg-type]
+            return int(client.llen(queue))
 
     def logs(self) -> str:
         return "\n".join(self._tails())

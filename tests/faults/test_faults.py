@@ -167,8 +167,8 @@ def delivered_twice(lab: Lab) -> Iterator[None]:
     def relay() -> None:
         with redis.Redis.from_url(lab.redis.url) as client:
             while not stop.is_set():
-                if taken := client.brpop(["ingest"], 0.2):  # type: ignore[arg-type]
-                    client.lpush("ingest.twice", taken[1], taken[1])  # type: ignore[index]
+                if taken := client.brpop(["ingest"], 0.2):
+                    client.lpush("ingest.twice", taken[1], taken[1])
 
     thread = threading.Thread(target=relay, daemon=True)
     thread.start()
