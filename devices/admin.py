@@ -14,7 +14,7 @@ from unfold.admin import ModelAdmin
 from devices import services
 from devices.errors import DriverError, Refused
 from devices.forms import PREFIX, declared_options, driver_choices, form_for
-from devices.models import AccessToken, Channel, Edge, Instrument, Latest
+from devices.models import LOCAL_EDGE, AccessToken, Channel, Edge, Instrument, Latest
 
 CHANGES = ("add", "change", "delete")
 
@@ -143,6 +143,10 @@ class InstrumentAdmin(ForStaff):
         if self.has_change_permission(request, obj):
             kwargs.setdefault("form", form_for(shown_driver(request, obj)))
         return super().get_form(request, obj, change=change, **kwargs)  # type: ignore[no-any-return]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        local = Edge.objects.filter(name=LOCAL_EDGE, retired_at=None).first()
+        return {"edge": local, **super().get_changeform_initial_data(request)}
 
     def get_fieldsets(self, request: HttpRequest, obj: Instrument | None = None) -> Any:
         if not self.has_change_permission(request, obj):

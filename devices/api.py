@@ -20,10 +20,9 @@ from devices import drivers, services
 from devices.drivers.base import Driver, Option
 from devices.errors import ConfigurationError
 from devices.filters import ChannelFilter, EdgeFilter, InstrumentFilter, LatestFilter, check_parameters
-from devices.models import INTERVAL_MAX, INTERVAL_MIN, Channel, Edge, Instrument, Latest
+from devices.models import INTERVAL_MAX, INTERVAL_MIN, LOCAL_EDGE, Channel, Edge, Instrument, Latest
 from devices.readings import Flag, Quality
 
-LOCAL_EDGE = "local"
 QUALITY_MASK = 3
 
 

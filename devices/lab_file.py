@@ -35,9 +35,8 @@ from django.db import transaction
 
 from devices import drivers, services
 from devices.errors import ConfigurationError, Refused
-from devices.models import INTERVAL_MAX, INTERVAL_MIN, Edge, Instrument
+from devices.models import INTERVAL_MAX, INTERVAL_MIN, LOCAL_EDGE, Edge, Instrument
 
-LOCAL_EDGE = "local"
 KEYS: dict[str, dict[str, type]] = {
     "edge": {"name": str},
     "instrument": {

@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from knox.models import AbstractAuthToken
 
+LOCAL_EDGE = "local"  # the one-machine edge
 INTERVAL_MIN = 0.1
 INTERVAL_MAX = 86_400.0
 

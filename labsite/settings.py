@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from csp.constants import NONE, SELF
+from django.templatetags.static import static
 
 from devices import logs
 from labsite import hosts, keys
@@ -187,7 +188,29 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
 }
-UNFOLD = {"SITE_TITLE": "Labsite", "SITE_HEADER": "Labsite", "SITE_SYMBOL": "science"}
+UNFOLD = {
+    "SITE_TITLE": "Labsite",
+    "SITE_HEADER": "Labsite",
+    "SITE_SYMBOL": "science",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("labsite/icon.svg")}
+    ],
+    "COLORS": {
+        "primary": {  # the pages' ink, lighter and darker
+            "50": "#eef5fa",
+            "100": "#d9e8f3",
+            "200": "#b6d2e7",
+            "300": "#8cb6d8",
+            "400": "#5b94c3",
+            "500": "#3878ab",
+            "600": "#1f5a8c",
+            "700": "#1a4c77",
+            "800": "#163d5f",
+            "900": "#122f49",
+            "950": "#0c1f31",
+        }
+    },
+}
 
 RETENTION_DAYS = env_int("LABSITE_RETENTION_DAYS", 30, 1, 36_500)
 DEMO_RETENTION_DAYS = 2

@@ -1,6 +1,8 @@
 """The API as a whole: who is let in, health, status, schema and documentation."""
 
 import re
+import socket
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -82,10 +84,20 @@ def test_health_is_bad_while_the_database_is_away(client: Client, monkeypatch: p
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("fresh_health")
+def test_health_does_not_wait_for_a_broker_that_is_silent(client: Client, settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.BROKER_URL = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        begun = time.monotonic()
+        assert client.get(API + "health/").json()["broker"] is False
+        assert time.monotonic() - begun < health.TIMEOUT_S + 2
+
+
+@pytest.mark.django_db
 def test_one_health_check_serves_all_who_ask(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "KEPT_S", 60.0)
     verdict = health.check()
-    monkeypatch.setattr(health, "works", lambda ask: pytest.fail("asked again"))
+    monkeypatch.setattr(health, "ask_broker", lambda: pytest.fail("asked again"))
     assert client.get(API + "health/").json() == verdict
 
 

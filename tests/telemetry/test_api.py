@@ -48,7 +48,7 @@ def channel(request: pytest.FixtureRequest) -> Channel:
 
 
 def test_samples_of_a_time(api: APIClient, channel: Channel) -> None:
-    query = {"channel": channel.pk, "from": "2026-11-21T12:00:02Z", "to": "2026-11-21T12:00:05Z"}
+    query = {"channel": str(channel.pk), "from": "2026-11-21T12:00:02Z", "to": "2026-11-21T12:00:05Z"}
     answer = api.get(URL, query).json()
     assert answer["next"] is None
     assert [row["value"] for row in answer["results"]] == [2.0, None, 4.0]
@@ -66,17 +66,22 @@ def test_samples_of_a_time(api: APIClient, channel: Channel) -> None:
     ["2026-11-21T12:00:08+00:00", "2026-11-21T12:00:08", "2026-11-21 13:00:08 01:00", "1795262408000"],
 )
 def test_times_are_iso_or_milliseconds(api: APIClient, channel: Channel, start: str) -> None:
-    query = {"channel": channel.pk, "from": start, "to": "2026-11-21T13:00:00Z"}
+    query = {"channel": str(channel.pk), "from": start, "to": "2026-11-21T13:00:00Z"}
     assert [row["value"] for row in api.get(URL, query).json()["results"]] == [8.0, 9.0]
 
 
 def test_the_hour_before_the_end_is_asked_if_there_is_no_beginning(api: APIClient, channel: Channel) -> None:
-    query = {"channel": channel.pk, "to": "2026-11-21T13:00:05Z"}
+    query = {"channel": str(channel.pk), "to": "2026-11-21T13:00:05Z"}
     assert [row["value"] for row in api.get(URL, query).json()["results"]] == [5.0, 6.0, 7.0, 8.0, 9.0]
 
 
 def test_pages_follow_each_other_to_the_end(api: APIClient, channel: Channel) -> None:
-    query = {"channel": channel.pk, "from": NOON.isoformat(), "to": "2026-11-21T12:00:09Z", "page_size": 4}
+    query = {
+        "channel": str(channel.pk),
+        "from": NOON.isoformat(),
+        "to": "2026-11-21T12:00:09Z",
+        "page_size": "4",
+    }
     answer = api.get(URL, query).json()
     pages = [[row["value"] for row in answer["results"]]]
     while answer["next"]:
@@ -115,7 +120,7 @@ def test_samples_keep_to_their_query_budget(
     api: APIClient, channel: Channel, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_max_num_queries(QUERY_BUDGET):
-        assert api.get(URL, {"channel": channel.pk, "to": "2026-11-21T12:30Z"}).status_code == 200
+        assert api.get(URL, {"channel": str(channel.pk), "to": "2026-11-21T12:30Z"}).status_code == 200
 
 
 @pytest.fixture
