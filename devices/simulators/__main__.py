@@ -7,6 +7,7 @@ import gc
 import json
 import resource
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Sequence
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     try:
         asyncio.run(_serve(instruments, host, port, chosen.ledger))
+    except sqlite3.Error as error:
+        sys.exit(f"cannot write the ledger {chosen.ledger}: {error}")
     except OSError as error:
         sys.exit(f"cannot listen on {chosen.listen}: {error.strerror or error}")
 

@@ -97,6 +97,7 @@ class Delivery:
     pieces: tuple[tuple[float, bytes], ...]
     answered: bool  # the pieces are the whole answer, undamaged
     closes: bool = False
+    joins: bool = False  # it goes out together with what waits before it
 
 
 class Faults:
@@ -133,7 +134,7 @@ class Faults:
             return Delivery(((0.0, self._garbage(answer)),), answered=False)
         if fault.kind == "split":
             return Delivery(self._pieces(answer), answered=True)
-        return Delivery(((fault.delay, answer),), answered=True)  # slow, merge
+        return Delivery(((fault.delay, answer),), answered=True, joins=fault.kind == "merge")  # or slow
 
     def _garbage(self, answer: bytes) -> bytes:
         """One line that cannot be taken for an answer, not even for one with other values."""

@@ -26,7 +26,8 @@ class Door:
         self._accepting: set[asyncio.Task[None]] = set()
         self.loop = asyncio.get_running_loop()
         self._socket = _bound(host, port)
-        self._is_open = False
+        self.is_open = False
+        self._is_closed = False
         self.look()
 
     @property
@@ -37,6 +38,8 @@ class Door:
 
     def look(self) -> None:
         """Open or shut the door as the instrument's state and the number of clients ask for."""
+        if self._is_closed:
+            return
         if not self._answers():
             for client in tuple(self.clients):
                 client.reset()
@@ -47,6 +50,7 @@ class Door:
             self._open()
 
     async def close(self) -> None:
+        self._is_closed = True
         self._shut()
         self._socket.close()
         for task in self._accepting:
@@ -60,15 +64,15 @@ class Door:
         return self.simulator.is_on() and (fault is None or fault.p < 1)
 
     def _open(self) -> None:
-        if not self._is_open:
-            self._is_open = True
+        if not self.is_open:
+            self.is_open = True
             self._socket.listen(self.simulator.connections_max)
             self.loop.add_reader(self._socket.fileno(), self._accept)
 
     def _shut(self) -> None:
         """Stop listening but keep the port: nobody else can take it meanwhile."""
-        if self._is_open:
-            self._is_open = False
+        if self.is_open:
+            self.is_open = False
             self.loop.remove_reader(self._socket.fileno())
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -133,12 +137,15 @@ class TcpClient(asyncio.Protocol):
     # ---- answers that wait
 
     def _queue(self, delivery: Delivery, reply: str | None) -> None:
-        """Behind what already waits; a piece's delay runs from the piece before it."""
-        due = max(self._loop.time(), self._waiting[-1][0] if self._waiting else 0.0)
+        """Behind what already waits; a later piece's delay runs from the piece before it."""
         was_empty = not self._waiting
+        due = self._loop.time()
         last = len(delivery.pieces) - 1
         for number, (delay, piece) in enumerate(delivery.pieces):
             due += delay
+            if self._waiting:
+                before = self._waiting[-1][0]
+                due = before if delivery.joins else max(due, before)
             reading = reply if delivery.answered and number == last else None
             self._waiting.append((due, piece, reading, delivery.closes and number == last))
         if was_empty:

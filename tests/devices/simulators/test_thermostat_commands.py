@@ -6,8 +6,10 @@ import re
 import pytest
 
 from devices.simulators.base import BadSetting
+from devices.simulators.faults import Faults
+from devices.simulators.thermostat import Thermostat
 from tests.devices.drivers.test_thermostat import OUTPUT, PID, PWM
-from tests.devices.simulators.served import Bench
+from tests.devices.simulators.served import Bench, Clock
 
 INVALID = ['{ "error": "invalid input" }']
 DONE = ["{}"]
@@ -282,4 +284,4 @@ def test_dialect_c() -> None:
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, str]) -> None:
     with pytest.raises(BadSetting):
-        Bench(**settings)
+        Thermostat(0, 0, settings, Faults(), Clock())

@@ -18,9 +18,9 @@ def channel(bench: Bench, number: int = 0) -> dict[str, Any]:
     return report
 
 
-def told(*lines: str, **settings: str) -> Bench:
+def told(*lines: str) -> Bench:
     """A bench after these commands, all taken."""
-    bench = Bench(**settings)
+    bench = Bench()
     for line in lines:
         assert bench.say(line) == ["{}"], line
     return bench
