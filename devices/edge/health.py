@@ -50,6 +50,7 @@ class Tally:
     def __init__(self) -> None:
         self.lateness = Lateness()
         self.polls = self.answered = self.overruns = self.skipped = self.connects = self.failures = 0
+        self.connected = 0  # now
 
     def started(self, late: float) -> None:
         """A poll begins, `late` seconds after it was due."""

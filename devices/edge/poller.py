@@ -48,14 +48,14 @@ class Poller:
             at = max(at, loop.time() - FLUSH_EVERY)
         await self._close_all()
 
-    @property
-    def connected(self) -> int:
-        return sum(ticker.session.connected for ticker in self._tickers.values())
-
-    def changed(self) -> None:
-        """The order book has changed: act on it now, write it down within the second."""
+    def changed(self, instrument: str = "") -> None:
+        """The order book has changed, for one instrument or in any way: act on it now, write it down within
+        the second."""
         self._unkept = True
-        self.follow_book()
+        if instrument:
+            self._follow(instrument)
+        else:
+            self.follow_book()
 
     def hold(self, holder: bool) -> None:
         """Poll only while this instance holds the edge's name."""
@@ -73,15 +73,18 @@ class Poller:
 
     def follow_book(self) -> None:
         """Start, change and stop tickers until they are what the book says."""
-        orders = self.book.orders if self.polling else {}
-        for instrument in self._tickers.keys() - orders.keys():
+        for instrument in [*self._tickers, *self.book.orders]:
+            self._follow(instrument)
+
+    def _follow(self, instrument: str) -> None:
+        order = self.book.orders.get(instrument) if self.polling else None
+        ticker = self._tickers.get(instrument)
+        if order is None:
             self._leave(instrument)
-        for instrument, order in orders.items():
-            ticker = self._tickers.get(instrument)
-            if ticker is None:
-                self._tickers[instrument] = self._begin(order)
-            elif ticker.session.order != order:
-                self._change(ticker, order)
+        elif ticker is None:
+            self._tickers[instrument] = self._begin(order)
+        elif ticker.session.order != order:
+            self._change(ticker, order)
 
     async def _wait(self, until: asyncio.Event, at: float) -> None:
         try:
@@ -127,8 +130,8 @@ class Poller:
         self._tickers[order.instrument] = self._begin(order)
 
     def _leave(self, instrument: str) -> None:
-        ticker = self._tickers.pop(instrument)
-        ticker.lane.leave(ticker)
+        if ticker := self._tickers.pop(instrument, None):
+            ticker.lane.leave(ticker)
 
     async def _close_all(self) -> None:
         for ticker in self._tickers.values():

@@ -115,10 +115,10 @@ class Runtime:
     # ---- what the centre says
 
     def poll(self, message: Poll) -> None:
-        self._hand_over(lambda: self._act_on(self.book.poll(message)))
+        self._hand_over(lambda: self._act_on(self.book.poll(message), message.order.instrument))
 
     def stop_order(self, message: Stop) -> None:
-        self._hand_over(lambda: self._act_on(self.book.stop(message)))
+        self._hand_over(lambda: self._act_on(self.book.stop(message), message.instrument))
 
     def book_told(self, message: Book) -> None:
         self._hand_over(lambda: self._act_on(self.book.book(message)))
@@ -145,7 +145,7 @@ class Runtime:
         tally, lateness = self.tally, self.tally.lateness
         return {
             "instruments": len(self.book.orders),
-            "connected": self.poller.connected,
+            "connected": tally.connected,
             "spool_waiting": self.spool.waiting(),
             "polls": tally.polls,
             "overruns": tally.overruns,
@@ -183,9 +183,9 @@ class Runtime:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(act)
 
-    def _act_on(self, changed: bool) -> None:
+    def _act_on(self, changed: bool, instrument: str = "") -> None:
         if changed:
-            self.poller.changed()
+            self.poller.changed(instrument)
 
     def _compare(self, message: Ack | Welcome, arrived: int) -> None:
         self.poller.compare_clock(message.sent_mono, message.received, message.replied, arrived)

@@ -47,10 +47,6 @@ class Session:
         self._outage: Outage | None = None
         self._complained = ""
 
-    @property
-    def connected(self) -> bool:
-        return self._driver is not None
-
     def serves(self, order: Order) -> bool:
         """Whether an order can be carried out by this session as it is open."""
         return _target(order) == _target(self.order)
@@ -95,10 +91,12 @@ class Session:
             raise LinkError(f"no usable answer at opening: {error}") from error
         self._driver = driver
         self._tally.connects += 1
+        self._tally.connected += 1
         return driver
 
     async def _drop(self) -> None:
         driver, link, self._driver, self._link = self._driver, self._link, None, None
+        self._tally.connected -= driver is not None
         for thing in (driver, link):
             if thing is not None:
                 with contextlib.suppress(Exception):

@@ -338,9 +338,9 @@ async def test_an_interval_changes_without_a_new_connection(world: World, line: 
 
 async def test_a_stopped_instrument_is_let_go(world: World, line: Line) -> None:
     world.tell(one(line))
-    await until(lambda: world.poller.connected == 1)
+    await until(lambda: world.tally.connected == 1)
     world.tell(revision=2)
-    assert world.poller.connected == 0
+    await until(lambda: world.tally.connected == 0)
     requests = line.requests
     await asyncio.sleep(0.3)
     assert line.requests <= requests + 1

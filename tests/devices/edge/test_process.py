@@ -275,8 +275,12 @@ def test_two_instances_of_one_name(
         for revision in range(2, 12):
             centre.order(order(instrument, thermostats.address(), revision=revision), revision=revision)
         until(lambda: any(h.revision == 11 for h in centre.hellos if h.instance == centre.holder), 15)
-        spools = {spool for spool, _ in centre.batches}
-        assert len(spools) == 1
+        (spool,) = {spool for spool, _ in centre.batches}
+        assert edge.stop() == 0
+        centre.holder = ""
+        until(lambda: "holds the name" in second.output.partition("does not hold")[2], 30)
+        centre.order(order(instrument, thermostats.address(), revision=12), revision=12)
+        until(lambda: {spool for spool, _ in centre.batches} != {spool}, 20, "the second takes over")
         assert second.stop() == 0
 
 
