@@ -1,5 +1,6 @@
 """The centre's messages to its edges: sealed, put into a task message, and only into queues that are read."""
 
+import logging
 import socket
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ WAITING_MAX = 5  # messages in an edge's queue; with more it is not being read
 COMPRESSED_FROM = 5_000  # bytes of a task's body
 RETRY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.2}
 
+logger = logging.getLogger(__name__)
 _encoder = msgspec.json.Encoder()
 _origin = f"centre@{socket.gethostname()}"
 _nothing_follows = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
@@ -39,15 +41,23 @@ def signing_version(current: int, heard: int) -> int:
     return heard if heard in (current, current - 1) else current
 
 
-def send_to_edge(edge: Edge, task: str, message: wire.Message, key_version: int | None = None) -> None:
+def send_to_edge(edge: Edge, task: str, message: wire.Message, key_version: int | None = None) -> bool:
     """Send one message to an edge as this task; after the commit of what it tells of.
 
     `key_version`: of the envelope that is answered; else that which the edge last signed with.
+    False if it was not sent, because the edge does not read its queue.
     Raises kombu's OperationalError if the broker cannot be reached within seconds.
     """
-    version = key_version or signing_version(edge.key_version, edge.key_heard)
+    to = Recipient(edge.name, key_version or signing_version(edge.key_version, edge.key_heard))
     with current_app.producer_or_acquire() as producer:
-        publish(producer, Recipient(edge.name, version), task, message, retry=True, retry_policy=RETRY)
+        depth = producer.connection.ensure(producer, waiting, **RETRY)(producer, [to.queue])[to.queue]
+        if depth > WAITING_MAX:
+            logger.warning(
+                "edge %s does not read its queue: %d messages; %s is not sent", to.name, depth, task
+            )
+            return False
+        publish(producer, to, task, message, retry=True, retry_policy=RETRY)
+    return True
 
 
 def publish(producer: Producer, to: Recipient, task: str, message: wire.Message, **options: Any) -> None:

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
-from celery.beat import Scheduler
+from celery.beat import Scheduler, SchedulingError
 from celery.schedules import crontab
 from django.db import connection as django_connection
+from kombu.connection import Connection
 from kombu.exceptions import KombuError
 from kombu.messaging import Producer
 
@@ -255,12 +256,13 @@ class Post:
         self.errors: tuple[type[Exception], ...] = (KombuError, OSError)
         self.gap = 0.0
         self.again_at = 0.0
+        self._connection: Connection | None = None
         self._producer: Producer | None = None
 
     def producer(self) -> Producer:
         """Raises `errors` if the broker does not answer in time."""
         if self._producer is None:
-            connection = self.app.connection_for_write()
+            self._connection = connection = self.app.connection_for_write()
             self.errors = (KombuError, OSError, *connection.connection_errors, *connection.channel_errors)
             connection.ensure_connection(max_retries=0)
             self._producer = Producer(connection.channel(), auto_declare=False)
@@ -279,9 +281,9 @@ class Post:
         self.close()
 
     def close(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.connection.release()
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            connection.release()
 
 
 class OrderScheduler(Scheduler):
@@ -299,6 +301,7 @@ class OrderScheduler(Scheduler):
         """Entries with an interval are due at the start: nothing remembers when they last ran."""
         super().setup_schedule()
         for entry in self.schedule.values():
+            entry.options["retry"] = False  # `apply_entry` does, and a dead broker holds up nothing
             if not isinstance(entry.schedule, crontab):
                 entry.last_run_at -= entry.schedule.run_every
 
@@ -306,6 +309,15 @@ class OrderScheduler(Scheduler):
     def producer(self) -> Producer:
         """Celery's own would wait for the broker for ever."""
         return self.post.producer()
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        """Send an entry's task. Raises SchedulingError if the broker does not take it: it is due still."""
+        try:
+            self.apply_async(entry, producer=producer, advance=False)
+        except SchedulingError:
+            self.schedule[entry.name] = entry
+            self._heap = None
+            raise
 
     def tick(self, *_args: Any, **_kwargs: Any) -> float:
         """One round; how long to sleep after it (it waits for changes itself)."""
@@ -340,7 +352,7 @@ class OrderScheduler(Scheduler):
             issuer.round(self.watch.cursor, self.post.producer(), now)
             while super().tick() == 0:
                 pass
-        except self.post.errors as error:
+        except (SchedulingError, *self.post.errors) as error:
             self.post.failed(error, time.monotonic())
         else:
             self.post.answered()

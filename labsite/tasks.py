@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from celery import shared_task
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
+from kombu.exceptions import OperationalError as BrokerAway
 
 from devices import edges, wire
 from devices.edge_keys import key_of
@@ -27,22 +28,23 @@ def hello(message: dict[str, Any]) -> None:
         spool = edges.identity(said.spool)
         mark = SpoolMark.objects.filter(edge__name=envelope.edge, spool=spool).first()
         edges.answer(said, envelope, mark.through if mark else 0, now)
+        pulse.beat(now)
     except wire.WireError as error:
+        pulse.count("dropped")
         logger.warning("a hello is dropped: %s: %s", type(error).__name__, error)
+    except (OperationalError, InterfaceError, BrokerAway) as error:
+        logger.error("a hello cannot be answered now: %s", str(error).strip())  # noqa: TRY400
 
 
 @shared_task(name="labsite.ingest", acks_late=True, ignore_result=True)
 def ingest(message: dict[str, Any]) -> None:
     """Store one parcel and answer its edge. Twice does no harm; unanswered, the edge sends it again."""
     now = timezone.now()
-    close_old_connections()
     try:
         _ingest(message, now)
         pulse.beat(now)
     except (OperationalError, InterfaceError) as error:
         logger.error("a parcel cannot be stored now: %s", str(error).strip())  # noqa: TRY400
-    finally:
-        close_old_connections()
 
 
 def _ingest(message: dict[str, Any], now: datetime) -> None:

@@ -1,6 +1,7 @@
 """A real beat beside a PostgreSQL and a Redis of its own: edits, takeover, outages."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -185,6 +186,19 @@ def test_beat_survives_outages_of_redis_and_of_postgresql(quiet: Lab) -> None:
         stopped_for(quiet.postgres, lambda: "database away" in beat.output)
         until(lambda: "the database is back" in beat.output, 10, "the database is back")
         after_edit(quiet, 22.0, EDIT_S)
+
+
+def test_beat_survives_a_redis_that_hangs(quiet: Lab) -> None:
+    with quiet.beat() as beat:
+        until(quiet.holder, 15, "beat holds the lock")
+        until(quiet.nina.take, 15, "beat sends")
+        quiet.redis.send(signal.SIGSTOP)
+        try:
+            until(lambda: "broker away" in beat.output, 15, "beat notices")
+        finally:
+            quiet.redis.send(signal.SIGCONT)
+        until(lambda: "the broker is back" in beat.output, 12, "the broker is back")
+        after_edit(quiet, 25.0, EDIT_S)
 
 
 def test_beat_may_start_before_its_servers(quiet: Lab) -> None:

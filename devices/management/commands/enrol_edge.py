@@ -1,5 +1,7 @@
 """`manage.py enrol_edge NAME`: what to start an edge with on its own host."""
 
+import socket
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +18,7 @@ LINES = """\
 export LABSITE_EDGE={name}
 export LABSITE_BROKER_URL={broker}
 export LABSITE_EDGE_KEY={key}
-export LABSITE_SPOOL=/var/lib/labsite/{name}.spool
+export LABSITE_SPOOL=/var/lib/labsite/{name}
 python -m devices.edge"""
 
 
@@ -39,14 +41,25 @@ class Command(BaseCommand):
         except (ValidationError, Refused) as error:
             raise CommandError("; ".join(getattr(error, "messages", [str(error)]))) from None
         self.stdout.write(lines(edge))
-        if urlsplit(settings.BROKER_URL).hostname in ("127.0.0.1", "localhost", "::1", None):
+        if settings.BROKER_IS_EMBEDDED and ip_address(settings.BROKER_LISTEN).is_loopback:
             self.stderr.write(
                 "This broker listens on this machine only. For an edge on another host, start the centre "
-                "with LABSITE_BROKER_LISTEN set to an address of this machine, and write that address above."
+                "with LABSITE_BROKER_LISTEN set to an address of this machine."
             )
 
 
 def lines(edge: Edge) -> str:
     """The lines for a shell on the edge's host."""
     key = edge_keys.as_text(edge.name, edge.key_version)
-    return LINES.format(name=edge.name, broker=settings.BROKER_URL, key=key)
+    return LINES.format(name=edge.name, broker=broker_url(), key=key)
+
+
+def broker_url() -> str:
+    """The broker as the edge's host reaches it."""
+    url = urlsplit(settings.BROKER_URL)
+    listen = ip_address(settings.BROKER_LISTEN)
+    if not settings.BROKER_IS_EMBEDDED or listen.is_loopback:
+        return settings.BROKER_URL
+    host = socket.getfqdn() if listen.is_unspecified else str(listen)
+    host = f"[{host}]" if ":" in host else host
+    return url._replace(netloc=f":{url.password}@{host}:{url.port}").geturl()
