@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from devices.models import Channel, Instrument
 from labsite.pages import live, views
+from labsite.pages.cards import ROWS_ON_A_CARD
 from labsite.pages.standing import Now, Standing
 from tests import factories
 from tests.waiting import until
@@ -117,7 +118,7 @@ def test_the_overview_gets_only_the_channels_on_its_cards(web: Web) -> None:
     channels = list(factories.instrument("Bath 1").channels.all())
     for each in channels:
         store(each, 1.0)
-    shown = {each.pk for each in channels[: live.ROWS_ON_A_CARD]}
+    shown = {each.pk for each in channels[:ROWS_ON_A_CARD]}
     with stream(web, factories.person()) as page:
         content = page.first(lambda kind, _content: kind == "snapshot")
         assert {each[0] for each in content["latest"]} == shown

@@ -1,6 +1,7 @@
 """The pages as the server draws them, before any script."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -123,7 +124,7 @@ def test_values_are_shown_with_unit_and_age(page: Client) -> None:
     ],
     ids=["normal", "outside", "not connected", "silent", "new"],
 )
-def test_an_instrument_says_how_it_stands(page: Client, reading: dict[str, object] | None, word: str) -> None:
+def test_an_instrument_says_how_it_stands(page: Client, reading: dict[str, Any] | None, word: str) -> None:
     channel = lone()
     if reading is not None:
         store(channel, **reading)
