@@ -53,6 +53,11 @@ def refuse(envelope: wire.Envelope, reason: str, now: datetime) -> None:
     _send(edge, _ack(sent, "refused", reason, 0, now))
 
 
+def forget() -> None:
+    """Whom this process refused lately."""
+    _refused.clear()
+
+
 def _ack(sent: Sent, outcome: str, reason: str, through: int, now: datetime) -> wire.Ack:
     return wire.Ack(
         spool=sent.spool,

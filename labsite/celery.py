@@ -6,8 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import setup_logging, task_postrun, task_prerun
 from django.conf import settings
+from django.db import close_old_connections, connection
 
 from devices.broker import options
 
@@ -23,6 +24,7 @@ app.conf.update(
     task_routes={"labsite.ingest": {"queue": "ingest"}, "labsite.hello": {"queue": "ingest"}},
     task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0.2},
     worker_redirect_stdouts=False,
+    CELERY_DB_REUSE_MAX=10_000,  # else Celery opens a new connection to the database for each task
     timezone="UTC",
     beat_scheduler="devices.schedule.OrderScheduler",
     beat_schedule={
@@ -40,3 +42,11 @@ app.autodiscover_tasks()
 def log_as_all_do(**_: Any) -> None:
     """With a receiver here Celery leaves the log's form alone."""
     logging.config.dictConfig(settings.LOGGING)
+
+
+@task_prerun.connect
+@task_postrun.connect
+def renew_connection(**_: Any) -> None:
+    """Give up a connection to the database that broke; the next statement opens another."""
+    if not connection.in_atomic_block:
+        close_old_connections()

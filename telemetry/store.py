@@ -13,7 +13,7 @@ from telemetry.partitions import Partition
 
 AHEAD_US = 120_000_000  # a reading further ahead of the centre's clock is far off
 BEHIND = timedelta(days=366)  # and so is one that much older than anything kept
-MOVES_MAX = 1000  # readings of one channel with one time but different values
+MOVES_MAX = 100  # readings of one channel with one time but different values
 
 COPY = "COPY {} (time, value, channel_id, quality, text) FROM STDIN (FORMAT binary)"
 INSERT = (
