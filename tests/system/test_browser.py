@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
@@ -59,7 +60,6 @@ def web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
             [sys.executable, settings.BASE_DIR / "manage.py", "collectstatic", "--noinput"],
             env=running.environment,
             check=True,
-            capture_output=True,
         )
         yield running.start()
 
@@ -310,7 +310,7 @@ def test_what_is_touched_is_large_enough(page: Page) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_can_be_read_in_both_themes(page: Page, scheme: str) -> None:
+def test_text_can_be_read_in_both_themes(page: Page, scheme: Literal["light", "dark"]) -> None:
     page.emulate_media(color_scheme=scheme)
     grounds = [token(page, name) for name in ("--ground", "--surface", "--raised")]
     words = [
