@@ -79,6 +79,8 @@ class _Connection(asyncio.Protocol):
         self.lost: str | None = None  # why it can be used no more
         self.gone: asyncio.Future[None] = loop.create_future()
         self.answer: asyncio.Future[bytes] | None = None
+        self.deadline = self.due = 0.0  # of the exchange under way: how long, until when
+        self.timer: asyncio.TimerHandle | None = None
         self.received = bytearray()
         self.torn = False  # what was dropped last ended in mid-line: its rest is to be dropped too
 
@@ -87,7 +89,10 @@ class _Connection(asyncio.Protocol):
             raise RuntimeError("a link carries one exchange at a time")
         answer: asyncio.Future[bytes] = self.loop.create_future()
         self.answer = answer
-        timer = self.loop.call_later(deadline, self.give_up, f"no answer within {deadline:g} s")
+        self.deadline = deadline
+        self.due = self.loop.time() + deadline
+        if self.timer is None:
+            self.timer = self.loop.call_at(self.due, self._look_at_deadline)
         self.transport.write(request)
         try:
             return await answer
@@ -95,9 +100,18 @@ class _Connection(asyncio.Protocol):
             self.give_up("an exchange was broken off")
             raise
         finally:
-            timer.cancel()
             self.answer = None
             self.received.clear()
+
+    def _look_at_deadline(self) -> None:
+        """One timer serves many exchanges: setting one and taking it back for each costs more than a recv."""
+        self.timer = None
+        if self.answer is None or self.answer.done():
+            return
+        if self.loop.time() < self.due:
+            self.timer = self.loop.call_at(self.due, self._look_at_deadline)
+        else:
+            self.give_up(f"no answer within {self.deadline:g} s")
 
     def give_up(self, reason: str) -> None:
         """Close at once, whatever is still to be sent: a peer that does not read must not hold us."""
@@ -138,6 +152,8 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.give_up(_words(error) if error else "the connection was closed by the other side")
         self.gone.set_result(None)
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 def keep_alive(sock: socket.socket) -> None:
