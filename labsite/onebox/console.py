@@ -58,24 +58,27 @@ class Console:
             tail.open(at_end=True)
 
     def show(self) -> None:
-        """Print the warnings that came since the last call."""
+        """Print the warnings that came since the last call; at the latest now, how many were held back."""
+        if time.monotonic() - self.since > EACH_S:
+            self.count_anew()
         for path in sorted(self.logs.glob("*.log")):
             tail = self.tails.setdefault(path, Tail(path))
             for line in tail.lines():
                 if warning := serious(line):
-                    self.print(f"{time.strftime('%H:%M:%S')} {path.stem:<10} {warning}")
+                    self.print(path.stem, warning)
 
-    def print(self, line: str) -> None:
-        now = time.monotonic()
-        if now - self.since > EACH_S:
-            if self.held_back:
-                print(f"({self.held_back} more lines; see `make logs`)", flush=True)
-            self.since, self.shown, self.held_back = now, 0, 0
-        if self.shown < MOST_LINES:
-            print(line, flush=True)
+    def print(self, process: str, warning: str) -> None:
+        """That a process died is always shown; it is why the others complain."""
+        if self.shown < MOST_LINES or process == "supervisor":
+            print(f"{time.strftime('%H:%M:%S')} {process:<10} {warning}", flush=True)
             self.shown += 1
         else:
             self.held_back += 1
+
+    def count_anew(self) -> None:
+        if self.held_back:
+            print(f"({self.held_back} more lines; see `make logs`)", flush=True)
+        self.since, self.shown, self.held_back = time.monotonic(), 0, 0
 
 
 def serious(line: str) -> str:
