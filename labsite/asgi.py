@@ -13,7 +13,12 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "labsite.settings")
 django = get_asgi_application()
 
-from labsite.pages.live import hub  # noqa: E402 - needs Django set up
+from django.db import connections  # noqa: E402 - need Django set up
+
+from labsite.pages.live import hub  # noqa: E402
+
+# Each request has a thread of its own: a connection it left open would be nobody's, and there are not many.
+connections.settings["default"]["CONN_MAX_AGE"] = 0
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]

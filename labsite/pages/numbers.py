@@ -3,6 +3,7 @@
 import math
 import re
 from datetime import datetime
+from functools import cache
 
 from django.utils.translation import gettext as _
 
@@ -27,6 +28,7 @@ _LARGE_BYTES = re.compile(r"^([kMGT]i?)?By$")
 _METRIC = re.compile(r"^([YZEPTGMkhdcmunpf])(Ohm|Cel)$")
 
 
+@cache
 def unit(ucum: str) -> str:
     """A UCUM code as it is printed: `Cel` → °C, `m3/h` → m³/h, `{readings}` → readings."""
     return "·".join("/".join(_atom(atom) for atom in part.split("/")) for part in ucum.split("."))

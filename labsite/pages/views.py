@@ -27,6 +27,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_GET
 
 from devices.models import Instrument
@@ -60,6 +61,7 @@ def favicon(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
 
 
 @require_GET
+@gzip_page
 @never_cache
 def overview(request: HttpRequest) -> HttpResponse:
     """All instruments; a search that one of them matches leads to it."""
@@ -71,6 +73,7 @@ def overview(request: HttpRequest) -> HttpResponse:
 
 
 @require_GET
+@gzip_page
 @never_cache
 def instrument(request: HttpRequest, pk: UUID) -> HttpResponse:
     """One instrument: all its channels now, and the last hour as a chart."""
@@ -135,6 +138,7 @@ def _still_signed_in(request: HttpRequest) -> bool:
 
 @login_not_required
 @require_GET
+@gzip_page
 @never_cache
 def chart(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The series of `?channels=1,2` over the last `?minutes=` as JSON; 401 without a login.

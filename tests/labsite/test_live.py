@@ -125,6 +125,13 @@ def test_the_overview_gets_only_the_channels_on_its_cards(web: Web) -> None:
         assert content["standings"][str(channels[0].instrument_id)][0] == len(channels)
 
 
+def test_a_request_leaves_no_connection_behind(web: Web) -> None:
+    signed_in = cookies(factories.person())
+    for _ in range(5):
+        assert httpx.get(f"{web.url}/", cookies=signed_in).status_code == 200
+    until(lambda: others() == 0, 5, "each connection is closed")
+
+
 def test_a_page_that_goes_away_frees_everything(web: Web, channel: Channel) -> None:
     store(channel, 1.0)
     with stream(web, factories.person()) as page:
