@@ -254,7 +254,7 @@ def test_the_keyboard_is_enough(page: Page) -> None:
 
 
 def test_the_chart_shows_the_hour_its_gap_and_what_comes(page: Page) -> None:
-    channel = bath()
+    channel = bath(interval=5)
     now = timezone.now()
     partitions.make_ahead(now)
     away = (now - timedelta(minutes=30), now - timedelta(minutes=18))
@@ -345,6 +345,22 @@ def test_script_and_server_write_numbers_alike(page: Page) -> None:
     assert shown == [numbers.number(*each) for each in values]
     shown = page.evaluate(f"(v) => {modules}.then((m) => v.map((s) => m.duration(s)))", seconds)
     assert shown == [numbers.duration(each) for each in seconds]
+
+
+def test_the_chart_invents_nothing(page: Page) -> None:
+    shown = page.evaluate(
+        """async () => {
+            const { Chart, decimals, lone } = await import("/static/labsite/chart.js");
+            const chart = { gaps: [{ start: 2500, end: 3000, channel: null }], limit: 4000 };
+            const table = { times: [1000, 2000, 3000, 9000], values: [1, 2, 3, 4] };
+            return [Chart.prototype.broken.call(chart, 1, table), [2.5, 0.25, 5, 0.002].map(decimals),
+                lone({ data: [[], [1, null, 2, undefined, null, 3, 4]] }, 1, false)];
+        }"""
+    )
+    times, values = shown[0]
+    assert values == [1, 2, None, 3, None, 4]
+    assert times == [1, 2, 2.501, 3, 3.001, 9]
+    assert shown[1:] == [[1, 2, 0, 3], [0, 2]]
 
 
 def token(page: Page, name: str) -> str:

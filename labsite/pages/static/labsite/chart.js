@@ -1,6 +1,7 @@
 // The chart of the last hour: series from the server, live readings at its end, gaps shaded.
 import uPlot from "../vendor/uplot/uPlot.esm.js";
 import { number, roughly } from "./numbers.js";
+import { staleAfter } from "./standing.js";
 import { now } from "./stream.js";
 import { word } from "./words.js";
 
@@ -16,8 +17,9 @@ const LEFT = 3;
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export class Chart {
-  constructor(place, note, channels) {
-    Object.assign(this, { place, note, channels, tables: new Map(), gaps: [], plot: null, chosen: [] });
+  constructor(place, note, channels, interval) {
+    const limit = 1000 * staleAfter(interval);
+    Object.assign(this, { place, note, channels, limit, tables: new Map(), gaps: [], plot: null, chosen: [] });
     new ResizeObserver(() => this.plot?.setSize({ width: place.clientWidth, height: HEIGHT })).observe(place);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.build());
     setInterval(() => this.draw(), 1000);
@@ -72,9 +74,13 @@ export class Chart {
     return each.some(([times]) => times.length) ? uPlot.join(each) : [[], ...each.map(() => [])];
   }
 
-  // The table with an empty point in each gap, so that no line is drawn over it.
+  // The table with an empty point wherever nothing was measured, so that no line is drawn over it: in the gaps
+  // that were told, and where three readings in a row are missing.
   broken(id, { times, values }) {
     const holes = this.gaps.filter((gap) => gap.channel === null || gap.channel === id).map((gap) => gap.start + 1);
+    for (let at = 1; at < times.length; at += 1) {
+      if (times[at] - times[at - 1] > this.limit) holes.push(times[at - 1] + 1);
+    }
     const points = times.map((time, index) => [time, values[index]]);
     for (const hole of holes) points.push([hole, null]);
     points.sort((one, other) => one[0] - other[0]);
@@ -131,7 +137,7 @@ export class Chart {
           stroke: token(COLOURS[index]),
           dash: DASHES[index],
           width: 1.6,
-          points: { show: false },
+          points: { filter: lone },
           value: (_plot, value) => `${number(value ?? null, channel.digits)} ${channel.unit}`,
         })),
       ],
@@ -181,7 +187,24 @@ function clock(_plot, splits) {
   return splits.map((time) => new Date(time * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false }));
 }
 
-const decimals = (step) => Math.min(9, Math.max(0, -Math.floor(Math.log10(step || 1))));
+// The readings that have none beside them, and so no line: drawn as points where the others are not.
+export function lone(plot, index, show) {
+  if (show) return null;
+  const values = plot.data[index];
+  const measured = values.map((_value, at) => at).filter((at) => values[at] !== undefined);
+  const found = measured.filter((at, place) => {
+    const beside = [measured[place - 1], measured[place + 1]];
+    return values[at] !== null && beside.every((other) => other === undefined || values[other] === null);
+  });
+  return found.length ? found : null;
+}
+
+// As many as tell the lines of a grid apart without rounding: 1 for a step of 2.5, 2 for one of 0.25.
+export function decimals(step) {
+  let count = 0;
+  while (count < 9 && Math.abs(step * 10 ** count - Math.round(step * 10 ** count)) > 1e-6) count += 1;
+  return count;
+}
 
 // Room above and below; a steady value is a line in the middle, not noise blown up to the full height.
 function padded(_plot, low, high) {

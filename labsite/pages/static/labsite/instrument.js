@@ -15,7 +15,7 @@ const channels = new Map(
     { label, unit, digits: digits === "" ? null : Number(digits) },
   ]),
 );
-const chart = new Chart(document.getElementById("chart"), note, channels);
+const chart = new Chart(document.getElementById("chart"), note, channels, cards.all[0].interval);
 
 let chosen = location.hash.slice(1).split(",").map(Number).filter((id) => channels.has(id)).slice(0, MOST);
 if (!chosen.length) chosen = [...channels.keys()].slice(0, 1);
