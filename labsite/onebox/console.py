@@ -32,13 +32,16 @@ class Tail:
             yield from self.open()
 
     def open(self, *, at_end: bool = False) -> IO[str]:
-        if self.file is not None:
-            self.file.close()
+        self.close()
         self.file = self.path.open(encoding="utf-8", errors="replace")
         self.inode = self.path.stat().st_ino
         if at_end:
             self.file.seek(0, 2)
         return self.file
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
 
 
 @dataclass
@@ -74,6 +77,10 @@ class Console:
             self.shown += 1
         else:
             self.held_back += 1
+
+    def close(self) -> None:
+        for tail in self.tails.values():
+            tail.close()
 
     def count_anew(self) -> None:
         if self.held_back:

@@ -58,6 +58,7 @@ class Labsite:
             finally:
                 ignore_signals()
                 self.stop()
+                self.console.close()
         print("Labsite has stopped.", flush=True)
 
     def start(self) -> None:

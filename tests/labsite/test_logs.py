@@ -13,7 +13,7 @@ def record(message: str, *arguments: object, error: bool = False) -> logging.Log
     raised = None
     if error:
         try:
-            raise ValueError("cannot reach redis://:confidential@lab/0")
+            int("redis://:confidential@lab/0")
         except ValueError:
             raised = sys.exc_info()
     found = logging.LogRecord("labsite.x", logging.WARNING, __file__, 1, message, arguments, raised)
