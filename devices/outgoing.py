@@ -15,7 +15,8 @@ from kombu.messaging import Producer
 from devices import edge_keys, wire
 from devices.models import Edge
 
-WAITING_MAX = 5  # messages in an edge's queue; with more it is not being read
+WAITING_MAX = 5  # messages in an edge's queue; with more it gets no orders until it has read them
+ANSWERS_MAX = 100  # answers come one by one, and beside a second's orders: with more it does not read at all
 COMPRESSED_FROM = 5_000  # bytes of a task's body
 RETRY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.2}
 
@@ -51,7 +52,7 @@ def send_to_edge(edge: Edge, task: str, message: wire.Message, key_version: int 
     to = Recipient(edge.name, key_version or signing_version(edge.key_version, edge.key_heard))
     with current_app.producer_or_acquire() as producer:
         depth = producer.connection.ensure(producer, waiting, **RETRY)(producer, [to.queue])[to.queue]
-        if depth > WAITING_MAX:
+        if depth > ANSWERS_MAX:
             logger.warning(
                 "edge %s does not read its queue: %d messages; %s is not sent", to.name, depth, task
             )

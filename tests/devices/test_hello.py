@@ -10,7 +10,7 @@ from django.utils import timezone
 from devices import edge_keys, edges, services, wire
 from devices.epoch import epoch
 from devices.models import Edge
-from devices.outgoing import WAITING_MAX
+from devices.outgoing import ANSWERS_MAX
 from labsite import tasks
 from telemetry.models import SpoolMark
 from tests import factories
@@ -95,9 +95,15 @@ def test_the_same_difference_is_not_answered_twice_in_a_row(nina: Mailbox) -> No
 
 
 def test_nothing_is_sent_to_an_edge_that_speaks_but_does_not_read(nina: Mailbox) -> None:
-    nina.fill(WAITING_MAX + 1)
+    nina.fill(ANSWERS_MAX + 1)
     say(hello())
-    assert len(nina) == WAITING_MAX + 1
+    assert len(nina) == ANSWERS_MAX + 1
+
+
+def test_orders_on_their_way_hold_up_no_answer(nina: Mailbox) -> None:
+    nina.fill(ANSWERS_MAX)
+    say(up_to_date())
+    assert len(nina) == ANSWERS_MAX + 1
 
 
 def test_a_large_book_travels_compressed(nina: Mailbox) -> None:
