@@ -20,6 +20,11 @@ def answering_to(host: str) -> list[str]:
     ]
 
 
+def seen_as(listen: str) -> str:
+    """The address at which other hosts find a server that listens on this one."""
+    return own_address() if listen in ANYWHERE else listen
+
+
 def own_address() -> str:
     """The address that other hosts see of this one; 127.0.0.1 if it has no network."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

@@ -113,6 +113,10 @@ DATABASES = {"default": _database(env_secret("LABSITE_DATABASE_URL") or Cluster(
 BROKER_LISTEN = env_address("LABSITE_BROKER_LISTEN", "127.0.0.1")
 BROKER_IS_EMBEDDED = not env_secret("LABSITE_BROKER_URL")
 BROKER_URL = env_secret("LABSITE_BROKER_URL") or Broker(DATA_DIR / "redis").url()
+# What edges on other hosts are given: the same, but for an embedded broker that listens to them.
+BROKER_URL_FOR_EDGES = BROKER_URL
+if BROKER_IS_EMBEDDED and BROKER_LISTEN != "127.0.0.1":
+    BROKER_URL_FOR_EDGES = Broker(DATA_DIR / "redis").url(hosts.seen_as(BROKER_LISTEN))
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},

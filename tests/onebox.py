@@ -32,9 +32,9 @@ def environment(**given: str) -> dict[str, str]:
 class OneBox(Process):
     """`python -m labsite.onebox run`; ready when `start` returns."""
 
-    def __init__(self, folder: Path, port: int = 0, **given: str) -> None:
+    def __init__(self, folder: Path, **given: str) -> None:
         self.folder = folder
-        self.port = port or ports.free()
+        self.port = ports.free()
         self.given = environment(LABSITE_DATA=str(folder), LABSITE_PORT=str(self.port), **given)
         command = dying_with_tests([sys.executable, "-m", "labsite.onebox", "run"], "SIGTERM")
         super().__init__(command, folder.with_suffix(".out"), self.given)

@@ -1,16 +1,21 @@
 """Labsite on one machine as a new user meets it: started, looked at, stopped, killed, started again."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import redis
 
 from labsite.onebox import leftovers
-from tests.onebox import OneBox, rows
+from tests.onebox import ROOT, OneBox, rows
+from tests.servers import Postgres, Redis
 from tests.waiting import until
 
 PROGRAMS = {"postgres", "redis", "web", "beat", "ingest", "central", "edge-local", "demo"}
@@ -163,3 +168,45 @@ def test_stop_ends_what_a_killed_start_left(tmp_path: Path) -> None:
         assert stopped.stdout.startswith("Labsite was not running; ")
         assert labsite.pids() == []
         assert labsite.command_line("stop").stdout == "Labsite is not running.\n"
+
+
+def test_a_database_and_a_broker_of_the_users_own(tmp_path: Path) -> None:
+    """Then the embedded ones are not started, and their passwords are not shown."""
+    with Postgres(tmp_path / "pg").start() as postgres, Redis(tmp_path / "redis").start() as own:
+        urls = {"LABSITE_DATABASE_URL": postgres.make_database(), "LABSITE_BROKER_URL": own.url}
+        with OneBox(tmp_path / "data", LABSITE_LOG_FORMAT="json", **urls).start() as labsite:
+            shown = labsite.command_line("status").stdout
+            names = {line.split()[0] for line in shown.splitlines()[1:]}
+            assert names == PROGRAMS - {"postgres", "redis"}
+            with labsite.browser() as browser:
+                until(lambda: rows(browser, "/api/v1/latest/"), 30, "values")
+            written = "".join(path.read_text() for path in (labsite.folder / "logs").glob("*.log"))
+            assert postgres.cluster.password not in written
+            assert own.broker.password not in written
+            records = [json.loads(line) for line in written.splitlines() if line.startswith("{")]
+            assert {"celery.beat", "uvicorn.error"} <= {record.get("logger") for record in records}
+            assert labsite.stop() == 0
+        assert postgres.cluster.answers()
+        assert own.broker.answers()
+
+
+def test_an_embedded_broker_for_edges_on_other_hosts(tmp_path: Path) -> None:
+    with OneBox(tmp_path / "data", LABSITE_DEMO="0", LABSITE_BROKER_LISTEN="127.0.0.2").start() as labsite:
+        told = subprocess.run(
+            [sys.executable, "manage.py", "enrol_edge", "cellar"],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=labsite.given,
+            cwd=ROOT,
+        ).stdout
+        url = next(line for line in told.splitlines() if "LABSITE_BROKER_URL" in line).partition("=")[2]
+        password, _, place = url.removeprefix("redis://:").partition("@")
+        assert place.startswith("127.0.0.2:")
+        with redis.Redis.from_url(url) as broker:
+            assert broker.ping()
+        with (
+            redis.Redis.from_url(f"redis://:{password[::-1]}@{place}") as stranger,
+            pytest.raises(redis.AuthenticationError),
+        ):
+            stranger.ping()

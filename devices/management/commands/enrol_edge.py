@@ -56,10 +56,10 @@ def lines(edge: Edge) -> str:
 
 def broker_url() -> str:
     """The broker as the edge's host reaches it."""
-    url = urlsplit(settings.BROKER_URL)
+    url = urlsplit(settings.BROKER_URL_FOR_EDGES)
     listen = ip_address(settings.BROKER_LISTEN)
     if not settings.BROKER_IS_EMBEDDED or listen.is_loopback:
-        return settings.BROKER_URL
+        return settings.BROKER_URL_FOR_EDGES
     host = socket.getfqdn() if listen.is_unspecified else str(listen)
     host = f"[{host}]" if ":" in host else host
     return url._replace(netloc=f":{url.password}@{host}:{url.port}").geturl()
