@@ -18,7 +18,6 @@ except BadSetting as error:
     sys.exit(f"Labsite: {error}")
 
 STOP_S = 20.0
-NOT_RUNNING = 3  # the exit code that the Linux Standard Base gives a service that does not run
 
 
 def main() -> int:
@@ -69,6 +68,8 @@ def told() -> int:
     except lock.Taken as error:
         print(error)
         return 1
+    except BrokenPipeError:  # `… logs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         where = error.filename or settings.DATA_DIR
         print(f"Labsite: cannot use {where}: {error.strerror or error}", file=sys.stderr)
