@@ -9,6 +9,7 @@ need() { # command, package
 }
 
 need chromium chromium
+ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || missing="$missing libfaketime"
 if [ -z "$missing" ]; then
     exit 0
 fi
