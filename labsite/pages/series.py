@@ -9,12 +9,18 @@ from labsite.pages.cards import milliseconds
 from telemetry import history
 
 
-def content(instrument: Instrument, wanted: Collection[int], since: datetime) -> dict[str, Any]:
-    """What the chart is drawn from; numbers of channels that are not the instrument's are left out."""
+def content(
+    instrument: Instrument, wanted: Collection[int], since: datetime, now: datetime
+) -> dict[str, Any]:
+    """What the chart is drawn from; numbers of channels that are not the instrument's are left out.
+
+    `apart`: how many ms two points of a series may lie apart only because it was thinned.
+    """
     channels = list(instrument.channels.filter(pk__in=wanted))
     series = history.recent(channels, since)
     numbers = {channel.key: channel.pk for channel in channels}
     return {
+        "apart": (milliseconds(now) - milliseconds(since)) // (history.POINTS // 2),
         "channels": [
             {"id": channel.pk, "times": times, "values": values}
             for channel in channels

@@ -143,8 +143,8 @@ def _still_signed_in(request: HttpRequest) -> bool:
 def chart(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The series of `?channels=1,2` over the last `?minutes=` as JSON; 401 without a login.
 
-    `channels`: for each its id, times in ms of UTC and values; `gaps`: start, end,
-    reason and channel, null for all.
+    `channels`: for each its id, times in ms of UTC and values; `apart`: ms that thinning may leave between
+    two points; `gaps`: start, end, reason and channel, null for all.
     """
     if not request.user.is_authenticated:
         return HttpResponse(status=401)
@@ -156,7 +156,8 @@ def chart(request: HttpRequest, pk: UUID) -> HttpResponse:
         return HttpResponseBadRequest()
     if len(wanted) > CHANNELS_MAX or not 0 < minutes <= MINUTES_MAX:
         return HttpResponseBadRequest()
-    since = timezone.now() - timedelta(minutes=minutes)
+    now = timezone.now()
+    since = now - timedelta(minutes=minutes)
     # msgspec writes what is no number as null; JSON has no other word for it.
-    content = msgspec.json.encode(series.content(found, wanted, since))
+    content = msgspec.json.encode(series.content(found, wanted, since, now))
     return HttpResponse(content, content_type="application/json")

@@ -351,7 +351,7 @@ def test_the_chart_invents_nothing(page: Page) -> None:
     shown = page.evaluate(
         """async () => {
             const { Chart, decimals, lone } = await import("/static/labsite/chart.js");
-            const chart = { gaps: [{ start: 2500, end: 3000, channel: null }], limit: 4000 };
+            const chart = { gaps: [{ start: 2500, end: 3000, channel: null }], interval: 1, apart: 0 };
             const table = { times: [1000, 2000, 3000, 9000], values: [1, 2, 3, 4] };
             return [Chart.prototype.broken.call(chart, 1, table), [2.5, 0.25, 5, 0.002].map(decimals),
                 lone({ data: [[], [1, null, 2, undefined, null, 3, 4]] }, 1, false)];

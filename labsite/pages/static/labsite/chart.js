@@ -18,8 +18,7 @@ const token = (name) => getComputedStyle(document.documentElement).getPropertyVa
 
 export class Chart {
   constructor(place, note, channels, interval) {
-    const limit = 1000 * staleAfter(interval);
-    Object.assign(this, { place, note, channels, limit, tables: new Map(), gaps: [], plot: null, chosen: [] });
+    Object.assign(this, { place, note, channels, interval, apart: 0, tables: new Map(), gaps: [], plot: null, chosen: [] });
     new ResizeObserver(() => this.plot?.setSize({ width: place.clientWidth, height: HEIGHT })).observe(place);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.build());
     setInterval(() => this.draw(), 1000);
@@ -41,6 +40,7 @@ export class Chart {
       const found = await reply.json();
       if (asked !== this.chosen.join(",")) return;
       this.gaps = found.gaps;
+      this.apart = found.apart;
       this.tables = new Map(found.channels.map(({ id, times, values }) => [id, { times, values }]));
       this.note.textContent = "";
     } catch {
@@ -78,8 +78,9 @@ export class Chart {
   // that were told, and where three readings in a row are missing.
   broken(id, { times, values }) {
     const holes = this.gaps.filter((gap) => gap.channel === null || gap.channel === id).map((gap) => gap.start + 1);
+    const most = 1000 * staleAfter(this.interval) + this.apart;
     for (let at = 1; at < times.length; at += 1) {
-      if (times[at] - times[at - 1] > this.limit) holes.push(times[at - 1] + 1);
+      if (times[at] - times[at - 1] > most) holes.push(times[at - 1] + 1);
     }
     const points = times.map((time, index) => [time, values[index]]);
     for (const hole of holes) points.push([hole, null]);
