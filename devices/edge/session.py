@@ -27,10 +27,11 @@ TELL_AFTER = 30 * SECOND  # a gap that grows is told again after this
 
 @dataclass(slots=True)
 class Outage:
-    """The instrument cannot be had: since when (UTC, µs; the loop's time), and when it is tried again."""
+    """The instrument cannot be had: since when (UTC, µs), when that was noticed and when it is tried again
+    (the loop's time)."""
 
     start: int
-    began: float
+    noticed: float
     retry_at: float
     count: int = 0
     told: int = 0
@@ -57,6 +58,7 @@ class Session:
         if outage is not None and asyncio.get_running_loop().time() < outage.retry_at:
             self._miss(outage)
             return
+        start = self._clock.now()
         try:
             async with asyncio.timeout(DEADLINE):
                 driver = self._driver or await self._open()
@@ -69,9 +71,9 @@ class Session:
         except asyncio.CancelledError:
             if _is_ending():
                 raise
-            await self._fail(LinkError("the driver broke its own poll off"))
+            await self._fail(LinkError("the driver broke its own poll off"), start)
         except Exception as error:  # noqa: BLE001 - a driver's mistake must not end the lane of others
-            await self._fail(error)
+            await self._fail(error, start)
 
     async def close(self) -> None:
         """Take leave; a gap that was growing ends here."""
@@ -120,16 +122,17 @@ class Session:
             self._tell(self._outage, self._clock.now())
             self._outage = None
 
-    async def _fail(self, error: Exception) -> None:
+    async def _fail(self, error: Exception, start: int) -> None:
+        """A poll begun at `start` (UTC, µs) brought nothing: what was answered since then is lost, too."""
         self._complain(error)
         await self._drop()
         self._tally.failures += 1
         now, loop_now = self._clock.now(), asyncio.get_running_loop().time()
         outage = self._outage
         if outage is None:
-            outage = self._outage = Outage(now, loop_now, loop_now)
+            outage = self._outage = Outage(start, loop_now, loop_now)
             self._record_bad()
-        outage.retry_at = loop_now + _pause(loop_now - outage.began, error)
+        outage.retry_at = loop_now + _pause(loop_now - outage.noticed, error)
         outage.count += 1
         self._tell(outage, now)
 

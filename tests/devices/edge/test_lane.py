@@ -235,7 +235,7 @@ async def test_a_link_that_is_gone_makes_one_bad_reading_and_one_growing_gap(
     assert gaps[-1].count >= 10
     bad_at = next(time for time, values in world.rows() if values["a"] is None)
     good_after = next(time for time, values in world.rows() if time > bad_at and values["a"] is not None)
-    assert abs(gaps[-1].start - bad_at) < 1000
+    assert 0 <= bad_at - gaps[-1].start < 100_000
     assert abs(gaps[-1].end - good_after) < 1000
 
 
@@ -248,6 +248,8 @@ async def test_what_hangs_is_broken_off(world: World, line: Line, monkeypatch: p
     await until(lambda: world.tally.answered >= 1)
     await world.stop()
     assert line.connections == 2
+    bad_at = next(time for time, values in world.rows() if values["a"] is None)
+    assert bad_at - world.gaps("not connected")[0].start >= 200_000  # from the poll's start, not its end
 
 
 async def test_an_unusable_answer_is_a_bad_reading_on_a_link_that_is_kept(world: World, line: Line) -> None:
