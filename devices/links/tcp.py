@@ -151,7 +151,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.give_up(_words(error) if error else "the connection was closed by the other side")
-        self.gone.set_result(None)
+        if not self.gone.done():  # cancelled, if a close() that waited for it was
+            self.gone.set_result(None)
         if self.timer is not None:
             self.timer.cancel()
 

@@ -124,6 +124,21 @@ async def test_an_exchange_that_is_broken_off_closes_the_link() -> None:
             await link.ask(b"second\n")
 
 
+async def test_a_close_that_is_broken_off_still_closes() -> None:
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    async with linked(answering()) as link:
+        leaving = asyncio.create_task(link.close())
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        with pytest.raises(LinkError, match="not open"):
+            await link.ask(b"first\n")
+        await asyncio.sleep(0)
+    assert complaints == []
+
+
 @pytest.mark.parametrize("packets", [[b"x" * 200_000], [b"x" * 200_000 + b"\n"]], ids=["no end", "too long"])
 async def test_a_line_without_end_is_given_up(packets: list[bytes]) -> None:
     async with linked(answering(packets)) as link:
