@@ -213,11 +213,11 @@ def seal(message: Message, edge: str, key_version: int, key: bytes) -> dict[str,
         "edge": edge,
         "key": key_version,
         "body": body.decode(),
-        "signature": sign(kind, edge, key_version, body, key),
+        "signature": sign(kind, edge, key_version, body, key, VERSION),
     }
 
 
-def sign(kind: str, edge: str, key_version: int, body: bytes, key: bytes, version: int = VERSION) -> str:
+def sign(kind: str, edge: str, key_version: int, body: bytes, key: bytes, version: int) -> str:
     """HMAC-SHA256 (RFC 2104) over the header and the body, as hexadecimal text."""
     header = f"{version}\n{kind}\n{edge}\n{key_version}\n".encode()
     return hmac.new(key, header + body, hashlib.sha256).hexdigest()

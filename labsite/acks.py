@@ -42,7 +42,7 @@ def answer(edge: Edge, envelope: wire.Envelope, parcel: wire.Parcel, outcome: Ou
 
 def refuse(envelope: wire.Envelope, reason: str, now: datetime) -> None:
     """A nack: neither stored nor forgotten. Signed with a key that the edge should have."""
-    logger.error("a parcel of edge %s is refused: %s", envelope.edge, reason)
+    logger.error("a %s of edge %s is refused: %s", envelope.kind.lower(), envelope.edge, reason)
     edge = Edge.objects.filter(name=envelope.edge, retired_at=None).first()
     if edge is None or _lately(edge):
         return

@@ -20,7 +20,7 @@ GAPS = """
     FROM gap g LEFT JOIN devices_instrument i ON i.id = g.instrument_id WHERE g."end" >= %s
 """
 
-Key = tuple[str, float, float]  # instrument and its own clock at the samples of both channels
+Key = tuple[str, int, float]  # instrument, TEC channel, and the instrument's own clock at the sample
 
 
 @dataclass
@@ -97,55 +97,58 @@ def judge(lab: Lab, since: datetime, patience: float = 30.0) -> Verdict:
 
 
 def compare(lab: Lab, since: datetime, before: datetime) -> Verdict:
-    answered = {
-        key_of(reply): reply
-        for reply in ledger_replies(lab.ledger)
-        if microseconds(since) <= reply.sent_at <= microseconds(before)
-    }
-    stored = stored_polls(lab, since)
+    answered: dict[Key, list[Reply]] = defaultdict(list)
+    for reply in ledger_replies(lab.ledger):
+        if microseconds(since) <= reply.sent_at <= microseconds(before):
+            for number, device_time in enumerate(reply.device_times):
+                # The same sample may be answered twice, when one poll is late and the next in time.
+                answered[f"thermostat {reply.instrument}", number, device_time].append(reply)
+    stored = stored_samples(lab, since)
     verdict = Verdict(len(answered), gaps=[Gap(*row) for row in lab.rows(GAPS, since)])
-    counted = Counter(key for key, _, _ in stored)
-    verdict.missing = [reply for key, reply in answered.items() if key not in counted]
+    counted = Counter(sample.key for sample in stored)
+    verdict.missing = [replies[0] for key, replies in answered.items() if key not in counted]
     verdict.doubled = [key for key, times in counted.items() if times > 1]
-    for key, at, values in stored:
-        if reply := answered.get(key):
-            verdict.altered += differences(reply, at, values)
-        elif (
-            at <= microseconds(before) - STAMP_TOLERANCE_US and at >= microseconds(since) + STAMP_TOLERANCE_US
-        ):
-            verdict.invented.append(key)
+    inside = range(
+        microseconds(since) + STAMP_TOLERANCE_US, microseconds(before) - STAMP_TOLERANCE_US
+    )  # at its edges, the answer may lie outside what is looked at
+    for sample in stored:
+        if replies := answered.get(sample.key):
+            found = [differences(reply, sample) for reply in replies]
+            verdict.altered += [] if [] in found else found[0]
+        elif sample.at in inside:
+            verdict.invented.append(sample.key)
     return verdict
 
 
-def key_of(reply: Reply) -> Key:
-    zero, one = reply.device_times
-    return (f"thermostat {reply.instrument}", zero, one)
+@dataclass
+class Sample:
+    """What is stored of one sample of one TEC channel: its key, the edge's stamp, and its good values."""
+
+    key: Key
+    at: int
+    values: dict[str, float | None]
 
 
-def stored_polls(lab: Lab, since: datetime) -> list[tuple[Key, int, dict[str, float | None]]]:
-    """What each poll brought, put together again: its key, the edge's stamp, and its good values."""
-    polls: dict[tuple[str, datetime], dict[str, float | None]] = defaultdict(dict)
+def stored_samples(lab: Lab, since: datetime) -> list[Sample]:
+    together: dict[tuple[str, int, datetime], dict[str, float | None]] = defaultdict(dict)
     for name, key, time, value, quality in lab.rows(SAMPLES, since):
         if quality & 3 == 0:
-            polls[name, time][key] = value
+            together[name, int(key[2]), time][key] = value
     return [
-        ((name, *_device_times(values)), microseconds(at), values)
-        for (name, at), values in polls.items()
-        if "ch0.device_time" in values and "ch1.device_time" in values
+        Sample((name, number, device_time), microseconds(at), values)
+        for (name, number, at), values in together.items()
+        if (device_time := values.get(f"ch{number}.device_time")) is not None
     ]
 
 
-def _device_times(values: dict[str, float | None]) -> tuple[float, float]:
-    return (values["ch0.device_time"] or 0.0, values["ch1.device_time"] or 0.0)
-
-
-def differences(reply: Reply, at: int, values: dict[str, float | None]) -> list[str]:
+def differences(reply: Reply, sample: Sample) -> list[str]:
     """How what was stored differs from what was answered."""
+    name, number, _ = sample.key
     found = [
-        f"{reply.instrument} {key}: stored {values.get(key)}, answered {value}"
+        f"{name} {key}: stored {sample.values.get(key)}, answered {value}"
         for key, value in reply.values.items()
-        if value is not None and values.get(key) != value
+        if key.startswith(f"ch{number}.") and value is not None and sample.values.get(key) != value
     ]
-    if abs(at - reply.sent_at) > STAMP_TOLERANCE_US:
-        found.append(f"{reply.instrument}: stamped {(at - reply.sent_at) / 1e6:+.1f} s from its answer")
+    if abs(sample.at - reply.sent_at) > STAMP_TOLERANCE_US:
+        found.append(f"{name}: stamped {(sample.at - reply.sent_at) / 1e6:+.1f} s from its answer")
     return found

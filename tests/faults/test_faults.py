@@ -261,7 +261,8 @@ def test_centre_away(lab: Lab) -> None:
 
 def test_one_bad_reading_in_a_batch(lab: Lab) -> None:
     """A reading of an instrument that is not this edge's is refused; its neighbours are stored."""
-    own, other = lab.instrument_id("thermostat 0"), lab.instrument_id("edge local")
+    lab.manage("enrol_edge", "elsewhere")
+    own, other = lab.instrument_id("thermostat 0"), lab.instrument_id("edge elsewhere")
     at = microseconds(now()) - 5_000_000
     batch = wire.Batch(
         instruments=[own, other, "not-an-instrument"],
