@@ -256,6 +256,15 @@ class Spool:
 
         return self._safely(read)
 
+    def kept_from(self) -> int:
+        """The lowest sequence still in the file, acked or not."""
+
+        def read() -> int:
+            lowest = self._database.execute("SELECT min(sequence) FROM batch").fetchone()[0]
+            return int(lowest or self.state.next)
+
+        return self._safely(read)
+
     def waiting(self) -> int:
         """How many rows wait, counted as if none in between were acked."""
         return self.state.next - 1 - self.state.acked_through

@@ -294,7 +294,16 @@ class Uplink:
             [self._clock.shift(row.anchor, sure=row.sure) if row.boot == boot else 0 for row in rows],
             [wire.as_text(row.packed) for row in rows],
             time.monotonic_ns() // 1000,
+            self._kept_from(),
         )
+
+    def _kept_from(self) -> int:
+        """What is below will never be sent (again); a parcel under way may hold what the spool has lost."""
+        sent = (track.parcel[0].sequence for track in (self._live, self._backlog) if track.parcel)
+        try:
+            return min(self._spool.kept_from(), *sent)
+        except DiskTrouble:
+            return 0  # not told
 
     def _settle(self, track: Track) -> None:
         """A parcel all of whose batches are acknowledged makes room for the next."""

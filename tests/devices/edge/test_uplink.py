@@ -1,5 +1,6 @@
 """The uplink against a scripted centre: what is sent when, and what if answers are lost."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,11 +64,11 @@ class Box:
 class Bench:
     """An uplink with its spool, its clock turned by hand."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, bytes_max: int = 1 << 28) -> None:
         self.now = 1000.0
         self.settings = Settings("one", "redis://x", 1, KEY, folder)
         self.box = Box(self.settings)
-        self.spool = Spool(folder, 1 << 28, T)
+        self.spool = Spool(folder, bytes_max, T)
         self.acks: list[int] = []
         self.changes: list[bool] = []
         self.listening: list[bool] = []
@@ -293,6 +294,35 @@ def test_a_centre_that_knows_more_than_the_spool_makes_it_take_another_name(benc
     bench.box.queue.clear()
     bench.pass_time(1, answer=True)
     assert bench.stored == {1, 2}
+
+
+def test_the_centre_is_told_what_will_never_come(tmp_path: Path) -> None:
+    """Rows that a full spool had to give up: the centre's mark is to move over them."""
+    bench = Bench(tmp_path, bytes_max=1 << 20)
+    for number in range(30):
+        bench.spool.save([Row(os.urandom(50_000), T + number, T + number, "boot", T, sure=True)])
+    lowest = bench.spool.kept_from()
+    assert lowest > 1
+    bench.pass_time(2, answer=True)
+    parcels = [message for message in bench.box.sent if isinstance(message, Parcel)]
+    assert parcels[0].sequences[0] == lowest
+    assert {parcel.kept_from for parcel in parcels} == {lowest}
+    bench.spool.close()
+
+
+def test_what_is_under_way_is_not_given_up(tmp_path: Path) -> None:
+    """The spool loses rows that a parcel holds: the parcel may still arrive."""
+    bench = Bench(tmp_path, bytes_max=1 << 20)
+    bench.greet()
+    first, *_ = bench.save()
+    bench.uplink.step(bench.now)
+    for number in range(30):
+        bench.spool.save([Row(os.urandom(50_000), T + number, T + number, "boot", T, sure=True)])
+    assert bench.spool.kept_from() > first
+    bench.pass_time(module.ANSWER_WITHIN[0] + 1)
+    again = [message for message in bench.box.sent if isinstance(message, Parcel)][-1]
+    assert (again.sequences, again.kept_from) == ([first], first)
+    bench.spool.close()
 
 
 def test_an_instance_that_does_not_hold_the_name_is_quiet(bench: Bench) -> None:
