@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from celery import Celery
 from kombu.connection import Connection
 from kombu.exceptions import ChannelError, OperationalError
@@ -16,6 +17,8 @@ from devices.edge.uplink import BrokerAway
 
 QUEUE = "ingest"
 LIFETIME_S = 86_400  # housekeeping only: what must be judged by age carries its own time
+
+_encoder = msgspec.json.Encoder()
 
 
 class BrokerPost:
@@ -39,10 +42,11 @@ class BrokerPost:
         with self._errors() as connection:
             # The default exchange reaches a queue by its name, without a binding that a wiped broker lost.
             Producer(connection.default_channel, auto_declare=False).publish(
-                message.body,
+                _encoder.encode(message.body),  # kombu's own would keep the polling loop waiting for longer
                 exchange="",
                 routing_key=QUEUE,
-                serializer="json",
+                content_type="application/json",
+                content_encoding="utf-8",
                 headers=message.headers,
                 delivery_mode=2,
                 **message.properties,
