@@ -80,12 +80,13 @@ def identity(text: str) -> UUID:
 def refusal(edge: Edge, hello: wire.Hello, now: datetime) -> str:
     """Why this process cannot have the edge's name; "" if it can.
 
-    A restart on the same boot names the instance it follows. A copied disk names it too, but boots elsewhere.
+    A restart has the spool of the process it follows, which one process at a time can have, or names that
+    process, if the spool was torn; and its boot is the same. A copied disk has both, too, but boots elsewhere.
     """
     holder = str(edge.instance or "")
     if not holder or edge.heard_at is None or holder == hello.instance:
         return ""
-    if hello.previous == holder and hello.boot == edge.boot:
+    if hello.boot == edge.boot and (hello.spool == str(edge.spool) or hello.previous == holder):
         return ""
     silent = now - edge.heard_at
     if silent > LEASE:

@@ -29,7 +29,7 @@ def hello(message: dict[str, Any]) -> None:
         mark = SpoolMark.objects.filter(edge__name=envelope.edge, spool=spool).first()
         edges.answer(said, envelope, mark.through if mark else 0, now)
         pulse.beat(now)
-    except (wire.UnknownVersion, wire.UnknownKey) as error:
+    except wire.UnknownVersion as error:
         pulse.count("refused")
         acks.refuse(wire.envelope_of(message), str(error), now)
     except wire.WireError as error:

@@ -119,7 +119,7 @@ def test_a_large_book_travels_compressed(nina: Mailbox) -> None:
 def test_a_second_process_of_the_same_name_is_told_so(nina: Mailbox) -> None:
     say(first := up_to_date())
     nina.take()
-    (welcome,) = answered(nina, second := hello())
+    (welcome,) = answered(nina, second := hello(spool=str(uuid4())))
     assert (welcome.instance, welcome.holder) == (second.instance, False)
     assert "one name, one edge" in welcome.reason
     assert str(Edge.objects.get(name="nina").instance) == first.instance
@@ -132,10 +132,13 @@ def test_a_copied_disk_names_the_holder_but_has_booted_elsewhere(nina: Mailbox) 
     assert not welcome.holder
 
 
-def test_a_restarted_edge_follows_itself_at_once(nina: Mailbox) -> None:
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_restarted_edge_follows_itself_at_once(nina: Mailbox, torn: bool) -> None:
+    """Also if a process between the two was never heard; also with a new spool in place of a torn one."""
     say(first := up_to_date())
     nina.take()
-    (welcome,) = answered(nina, again := up_to_date(previous=first.instance))
+    found = {"spool": str(uuid4()), "previous": first.instance} if torn else {"previous": str(uuid4())}
+    (welcome,) = answered(nina, again := up_to_date(**found))
     assert welcome.holder
     assert str(Edge.objects.get(name="nina").instance) == again.instance
 
@@ -144,7 +147,7 @@ def test_a_name_is_free_15_s_after_its_holders_last_word(nina: Mailbox) -> None:
     say(up_to_date())
     Edge.objects.update(heard_at=timezone.now() - timedelta(seconds=14))
     nina.take()
-    (early,) = answered(nina, hello())
+    (early,) = answered(nina, hello(spool=str(uuid4())))
     Edge.objects.update(heard_at=timezone.now() - timedelta(seconds=16))
     (late,) = answered(nina, up_to_date())
     assert (early.holder, late.holder) == (False, True)

@@ -249,4 +249,4 @@ class Lab:
 
     def _tails(self) -> Iterator[str]:
         for name, process in self.processes.items():
-            yield f"--- {name}\n{process.output[-1500:]}"
+            yield f"--- {name}\n{process.output[-3000:]}"
