@@ -81,7 +81,7 @@ def refusal(edge: Edge, hello: wire.Hello, now: datetime) -> str:
     """Why this process cannot have the edge's name; "" if it can.
 
     A restart has the spool of the process it follows, which one process at a time can have, or names that
-    process, if the spool was torn; and its boot is the same. A copied disk has both, too, but boots elsewhere.
+    process, if the spool was torn; and its boot is the same. A copied disk has both, but boots elsewhere.
     """
     holder = str(edge.instance or "")
     if not holder or edge.heard_at is None or holder == hello.instance:
