@@ -3,11 +3,13 @@
 import logging
 import os
 import sys
+import warnings
 from socket import gethostname
 
 # kombu imports parts of Django wherever that is installed, for the sake of one type that it could encode.
 sys.modules.setdefault("django", None)  # type: ignore[arg-type]
 
+from celery.exceptions import SecurityWarning  # noqa: E402
 from celery.utils.nodenames import nodename  # noqa: E402
 
 from devices.edge.app import app, prepare  # noqa: E402
@@ -26,6 +28,8 @@ def main() -> int:
     logging.basicConfig(level=level, format=FORMAT)
     for chatty in ("celery.worker.strategy", "celery.app.trace"):  # two lines a message
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    # As root in a container is how an edge is run, too; Celery takes messages in JSON only.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     runtime = prepare()
     worker = app.Worker(
         hostname=nodename(f"edge-{runtime.settings.name}", gethostname()),

@@ -132,6 +132,16 @@ def _opened(raw: object, expected: type[T]) -> tuple[Runtime, T] | None:
     return running, message
 
 
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """What goes back into the queue is no fault, though Celery warns of it with a traceback."""
+    if record.exc_info and record.exc_info[0] is Reject:
+        record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
+    return True
+
+
+logging.getLogger("celery.app.trace").addFilter(_in_one_line)
+
+
 def _leave_to_holder(task: Task[..., None], runtime: Runtime) -> None:
     """What an instance that does not hold the name took from the queue goes back, once."""
     if not runtime.uplink.holder and not task.request.delivery_info.get("redelivered"):
@@ -176,10 +186,12 @@ def ack(self: Task[..., None], envelope: dict[str, Any]) -> None:
 
 @app.task(name="edge.welcome", bind=True)
 def welcome(self: Task[..., None], envelope: dict[str, Any]) -> None:
-    """The answer to a hello; one for another instance goes back into the queue, once."""
+    """The answer to a hello; one for another instance that may live goes back into the queue, once."""
     if opened := _opened(envelope, wire.Welcome):
         runtime, message = opened
-        foreign = message.instance != runtime.instance
-        if foreign and not self.request.delivery_info.get("redelivered"):
+        if message.instance == runtime.instance:
+            runtime.welcomed(message)
+        elif message.instance == runtime.previous:
+            logger.info("an answer to the process before this one is dropped")
+        elif not self.request.delivery_info.get("redelivered"):
             raise Reject("for another instance", requeue=True)
-        runtime.welcomed(message)

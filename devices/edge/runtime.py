@@ -58,6 +58,8 @@ class Runtime:
         self.tally = Tally()
         self.spool = Spool(settings.folder, settings.spool_bytes, self.clock.now())
         self._left = self._begin()
+        same_boot = self._left.boot == self.boot
+        self.previous = self._left.instance if same_boot else ""  # who had the spool before
         self.recorder = Recorder(self.spool, self.clock, self.boot, self._saved)
         self._path = settings.folder / "orders.json"
         self.book = orders.load(self._path)
@@ -206,9 +208,7 @@ class Runtime:
         self.recorder.do(lambda: orders.save(self._path, kept))
 
     def _identity(self) -> Identity:
-        before = self._left
-        previous = before.instance if before.boot == self.boot else ""
-        return Identity(self.instance, previous, self.boot, self._book_state, self.status)
+        return Identity(self.instance, self.previous, self.boot, self._book_state, self.status)
 
     def _book_state(self) -> tuple[str, int, int]:
         return self.book.epoch, self.book.revision, len(self.book.orders)

@@ -14,7 +14,8 @@ import pytest
 import redis
 
 from devices.edge.settings import Settings
-from tests.devices.edge.doubles import KEY, Centre, Thermostats, order
+from devices.wire import Welcome
+from tests.devices.edge.doubles import EPOCH, KEY, Centre, Thermostats, order
 from tests.servers import Process, Redis, dying_with_tests
 from tests.waiting import until
 
@@ -282,6 +283,24 @@ def test_two_instances_of_one_name(
         centre.order(order(instrument, thermostats.address(), revision=12), revision=12)
         until(lambda: {spool for spool, _ in centre.batches} != {spool}, 20, "the second takes over")
         assert second.stop() == 0
+
+
+def test_answers_to_other_processes_make_no_noise(settings: Settings, edge: Process) -> None:
+    """One to the process before is dropped; one to another goes back into the queue, once."""
+    with Centre(settings) as centre:
+        edge.start()
+        until(lambda: centre.hellos)
+        before = centre.hellos[0].instance
+        edge.kill()
+        for instance in (before, str(uuid.uuid4())):
+            centre.send("edge.welcome", Welcome(instance, True, "", EPOCH, 1, "", 0, 0, 0, 0))
+        edge.start()
+        until(lambda: any(hello.previous == before for hello in centre.hellos))
+        until(lambda: "for another instance" in edge.output)
+        assert edge.stop() == 0
+    assert "the process before this one is dropped" in edge.output
+    assert not [line for line in edge.output.splitlines() if "Traceback" in line or "Warning" in line]
+    assert "WARNING celery" not in edge.output
 
 
 def test_no_django_is_imported(settings: Settings) -> None:
