@@ -26,7 +26,7 @@ AtMostTwo = msgspec.Meta(min_length=1, max_length=2)
 
 
 class Report(msgspec.Struct):
-    """The last sample of one TEC channel; its fields are the keys of channels, in their order."""
+    """The last sample of one TEC channel; its fields are the keys of channels."""
 
     channel: Literal[0, 1]
     temperature: Number = UNSET
@@ -80,35 +80,29 @@ _mode = msgspec.json.Decoder(Mode)
 
 _KEYS = [[f"ch{number}.{field}" for field in Report.__struct_fields__] for number in (0, 1)]
 
-# Key, label, unit, decimals. i_tec is the voltage of the current monitor, 1.5 V at no current.
+# Key, label, unit, decimals; what matters first comes first. i_tec is the voltage of the current monitor,
+# 1.5 V at no current.
 _QUANTITIES = (
     ("temperature", "temperature", "Cel", 4),
-    ("i_tec", "current monitor", "V", 3),
+    ("tec_i", "TEC current", "A", 4),
+    ("pid_engaged", "PID engaged", "", None),
     ("pid_output", "PID output", "A", 4),
+    ("i_set", "current set", "A", 4),
+    ("tec_u_meas", "TEC voltage", "V", 3),
+    ("dac_value", "DAC voltage set", "V", 4),
+    ("dac_feedback", "DAC voltage", "V", 3),
+    ("i_tec", "current monitor", "V", 3),
     ("adc", "thermistor voltage", "V", 6),
     ("sens", "thermistor resistance", "Ohm", 2),
-    ("i_set", "current, requested", "A", 4),
-    ("dac_value", "DAC voltage, requested", "V", 4),
-    ("dac_feedback", "DAC voltage, measured", "V", 3),
-    ("tec_i", "TEC current, measured", "A", 4),
-    ("tec_u_meas", "TEC voltage, measured", "V", 3),
-    ("pid_engaged", "PID engaged", "", None),
     ("interval", "sampling interval", "s", 3),
     ("device_time", "time since start", "s", 3),
 )
 
 
-def _channels(number: int) -> list[Channel]:
-    return [
-        Channel(
-            f"ch{number}.{key}",
-            f"CH{number} {label}",
-            unit,
-            kind="bool" if key == "pid_engaged" else "float",
-            digits=digits,
-        )
-        for key, label, unit, digits in _QUANTITIES
-    ]
+def _pair(key: str, label: str, unit: str, digits: int | None) -> list[Channel]:
+    """The same quantity of both TEC channels, side by side."""
+    kind = "bool" if key == "pid_engaged" else "float"
+    return [Channel(f"ch{n}.{key}", f"CH{n} {label}", unit, kind=kind, digits=digits) for n in (0, 1)]
 
 
 class Thermostat(Driver):
@@ -136,7 +130,7 @@ class Thermostat(Driver):
         ),
         Option("target", bool, False, "Read the PID targets too: a second question at each poll"),
     )
-    channels = (*_channels(0), *_channels(1))
+    channels = tuple(channel for quantity in _QUANTITIES for channel in _pair(*quantity))
     link: LineLink
 
     def __init__(self, link: Link, options: Mapping[str, Any]) -> None:
@@ -155,8 +149,8 @@ class Thermostat(Driver):
     def channels_for(cls, options: Mapping[str, Any]) -> tuple[Channel, ...]:
         if not options.get("target"):
             return cls.channels
-        targets = [Channel(f"ch{n}.target", f"CH{n} PID target", "Cel", digits=4) for n in (0, 1)]
-        return (*cls.channels, *targets)
+        temperatures, others = cls.channels[:2], cls.channels[2:]
+        return (*temperatures, *_pair("target", "PID target", "Cel", 4), *others)
 
     async def open(self) -> None:
         self.dialect = await self._find_dialect()

@@ -82,6 +82,16 @@ async def test_a_poll_has_thirteen_values_a_channel() -> None:
     assert {r.key for r in readings} == {channel.key for channel in Thermostat.channels}
 
 
+def test_what_matters_first_is_shown_first_both_tec_channels_side_by_side() -> None:
+    keys = [channel.key for channel in Thermostat.channels]
+    first = ("temperature", "tec_i", "pid_engaged")
+    assert keys[:6] == [f"ch{n}.{field}" for field in first for n in (0, 1)]
+    assert keys[-2:] == ["ch0.device_time", "ch1.device_time"]
+    with_targets = [channel.key for channel in Thermostat.channels_for({"target": True})]
+    assert with_targets[:5] == ["ch0.temperature", "ch1.temperature", "ch0.target", "ch1.target", "ch0.tec_i"]
+    assert set(with_targets) == {*keys, "ch0.target", "ch1.target"}
+
+
 async def test_values_are_those_of_the_transcript() -> None:
     thermostat = await opened(("report", REPORT))
     values = by_key(await thermostat.read())
