@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 from devices.edge.clock import Clock, mono, wall
+from devices.edge.doorway import Doorway
 from devices.edge.health import Tally
 from devices.edge.lane import Lane, Ticker
 from devices.edge.orders import Kept, OrderBook
@@ -30,6 +31,7 @@ class Poller:
         self.book = book
         self.polling = True
         self._recorder, self._clock, self._tally, self._keep = recorder, clock, tally, keep
+        self._doorway = Doorway()
         self._lanes: dict[str, Lane] = {}
         self._tickers: dict[str, Ticker] = {}
         self._unkept = False
@@ -116,7 +118,7 @@ class Poller:
 
     def _begin(self, order: Order) -> Ticker:
         lane = self._lanes.setdefault(_lane_name(order), Lane())
-        session = Session(order, self._recorder, self._clock, self._tally)
+        session = Session(order, self._recorder, self._clock, self._tally, self._doorway)
         return Ticker(session, lane, self._recorder, self._clock, self._tally)
 
     def _change(self, ticker: Ticker, order: Order) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from devices import drivers, links
 from devices.drivers.base import Driver
 from devices.edge.clock import SECOND, Clock
+from devices.edge.doorway import Doorway
 from devices.edge.health import Tally
 from devices.edge.recorder import Recorder
 from devices.errors import ConfigurationError, DriverError, LinkError, ReplyError
@@ -40,8 +41,11 @@ class Outage:
 class Session:
     """One instrument's. `poll` never raises for what the instrument, its link or its driver does."""
 
-    def __init__(self, order: Order, recorder: Recorder, clock: Clock, tally: Tally) -> None:
+    def __init__(
+        self, order: Order, recorder: Recorder, clock: Clock, tally: Tally, doorway: Doorway
+    ) -> None:
         self.order = order
+        self._doorway = doorway
         self._recorder, self._clock, self._tally = recorder, clock, tally
         self._driver: Driver | None = None
         self._link: Link | None = None
@@ -60,10 +64,7 @@ class Session:
             return
         start = self._clock.now()
         try:
-            async with asyncio.timeout(DEADLINE):
-                driver = self._driver or await self._open()
-                readings = await driver.read()
-            self._record(readings)
+            self._record(await self._read())
         except ReplyError as error:
             self._complain(error)
             self._record_bad()
@@ -80,6 +81,14 @@ class Session:
         await self._drop()
         if self._outage is not None:
             self._tell(self._outage, self._clock.now())
+
+    async def _read(self) -> list[Reading]:
+        if self._driver is not None:
+            async with asyncio.timeout(DEADLINE):
+                return await self._driver.read()
+        async with self._doorway.turn(), asyncio.timeout(DEADLINE):
+            driver = await self._open()
+            return await driver.read()
 
     async def _open(self) -> Driver:
         order = self.order
