@@ -162,10 +162,16 @@ class LatestSerializer(serializers.Serializer[Latest]):
     instrument_name = serializers.CharField()
     key = serializers.CharField()
     unit = serializers.CharField()
-    time = serializers.DateTimeField()
-    value = serializers.FloatField(allow_null=True)
-    text = serializers.CharField(allow_null=True)
-    quality = QualityField()
+    time = serializers.DateTimeField(
+        help_text="When `value` was read, also when that is no longer the present"
+    )
+    value = serializers.FloatField(
+        allow_null=True,
+        help_text="The last one there was: while the channel cannot be read it stays, with its `time`, and "
+        "`quality` is `bad`; null if there was none yet",
+    )
+    text = serializers.CharField(allow_null=True, help_text="Beside a bad number, why it is bad")
+    quality = QualityField(help_text="`bad`: `value` is not the present; its age is that of `time`")
     flags = serializers.ListField(child=serializers.CharField())
     seen_at = serializers.DateTimeField(help_text="The last poll that was answered")
     stored_at = serializers.DateTimeField(help_text="By the centre's clock")
@@ -190,7 +196,7 @@ class LatestSerializer(serializers.Serializer[Latest]):
 
 
 class LatestViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Latest]):
-    """Each channel's newest reading, by order of arrival."""
+    """Each channel's newest reading, by order of arrival; of one that cannot be read the last, as bad."""
 
     queryset = (
         Latest.objects.filter(channel__instrument__retired_at=None)

@@ -148,7 +148,10 @@ class Channel(models.Model):
 
 
 class Latest(models.Model):
-    """The newest reading of a channel, by order of arrival: the instrument's present state."""
+    """The newest reading of a channel, by order of arrival: the instrument's present state.
+
+    When it cannot be read, its last value stays here with its time and is bad.
+    """
 
     channel = models.OneToOneField(Channel, models.CASCADE, primary_key=True, related_name="latest")
     time = models.DateTimeField()

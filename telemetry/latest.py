@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+import numpy as np
 from django.db import connection
 
+from devices.readings import Quality
 from telemetry import binary
-from telemetry.columns import Columns
+from telemetry.columns import Bools, Columns
 from telemetry.intake import moment
+
+QUALITY_MASK = 3  # the class of a stored quality; above it are flags
 
 UPSERT = """
 INSERT INTO devices_latest (time, value, channel_id, quality, text, seen_at, stored_at)
@@ -18,6 +22,21 @@ ON CONFLICT (channel_id) DO UPDATE SET
 """
 PLAIN = UPSERT.format(text="NULL", rows=binary.ROWS)
 WITH_TEXT = UPSERT.format(text="r.text", rows=binary.ROWS_WITH_TEXT)
+
+# Of a channel that could not be read: its last value stays, with its time, and is bad. A text that comes
+# instead of a number is the reason.
+LOSE = """
+INSERT INTO devices_latest AS last (time, value, channel_id, quality, text, seen_at, stored_at)
+SELECT r.time, r.value, r.channel_id, r.quality, {text}, r.time, %s FROM {rows}
+ON CONFLICT (channel_id) DO UPDATE SET
+    time = CASE WHEN {has_value} THEN last.time ELSE EXCLUDED.time END,
+    seen_at = CASE WHEN {has_value} THEN last.seen_at ELSE EXCLUDED.seen_at END,
+    text = CASE WHEN last.value IS NULL THEN coalesce(EXCLUDED.text, last.text) ELSE EXCLUDED.text END,
+    quality = EXCLUDED.quality, stored_at = EXCLUDED.stored_at
+"""
+HAS_VALUE = "last.value IS NOT NULL OR (last.text IS NOT NULL AND EXCLUDED.text IS NULL)"
+LOSE_PLAIN = LOSE.format(text="NULL", rows=binary.ROWS, has_value=HAS_VALUE)
+LOSE_WITH_TEXT = LOSE.format(text="r.text", rows=binary.ROWS_WITH_TEXT, has_value=HAS_VALUE)
 
 # Locked in the order of their numbers, as every writer of these rows does.
 SEEN = """
@@ -34,19 +53,36 @@ UPDATE devices_latest l SET seen_at = held.time, stored_at = %s FROM held WHERE 
 
 def show(columns: Columns, at: datetime) -> None:
     """Make the last reading of each channel its latest. `columns` are in the order of arrival."""
-    newest = columns.newest()
-    if newest.text is None:
-        _show(newest, at)
+    lost = _lost(columns)
+    if not lost.any():
+        _put(columns.newest(), PLAIN, WITH_TEXT, at)
         return
-    plain = newest.take(~newest.has_text)
-    _show(Columns(plain.time, plain.value, plain.channel, plain.quality, plain.demo), at)
-    _show(newest.take(newest.has_text), at)
+    _put(columns.take(~lost).newest(), PLAIN, WITH_TEXT, at)
+    newest = columns.newest()
+    _put(newest.take(_lost(newest)), LOSE_PLAIN, LOSE_WITH_TEXT, at)
 
 
-def _show(newest: Columns, at: datetime) -> None:
+def _lost(columns: Columns) -> Bools:
+    """Which readings are bad and have no number."""
+    is_bad: Bools = columns.quality & QUALITY_MASK == Quality.BAD
+    return is_bad & np.isnan(columns.value)
+
+
+def _put(newest: Columns, plain: str, with_text: str, at: datetime) -> None:
+    """Write one reading a channel, by the statement for those without a text and the one for those with."""
+    if newest.text is None:
+        _execute(plain, newest, at)
+        return
+    without = newest.take(~newest.has_text)
+    bare = Columns(without.time, without.value, without.channel, without.quality, without.demo)
+    _execute(plain, bare, at)
+    _execute(with_text, newest.take(newest.has_text), at)
+
+
+def _execute(statement: str, newest: Columns, at: datetime) -> None:
     if len(newest):
         with binary.cursor() as cursor:
-            cursor.execute(PLAIN if newest.text is None else WITH_TEXT, [at, *binary.arrays(newest)])
+            cursor.execute(statement, [at, *binary.arrays(newest)])
 
 
 def see(instruments: Mapping[str, int], at: datetime) -> None:

@@ -47,16 +47,22 @@ class Row:
     def text(self) -> str:
         if self.now is None:
             return numbers.NOTHING
-        text = None if self.now.bad else self.now.text  # a bad reading's text is the reason
-        return numbers.shown(self.now.value, text, self.kind, self.digits)
+        return numbers.shown(self.now.value, None if self.told_why else self.now.text, self.kind, self.digits)
+
+    @property
+    def told_why(self) -> bool:
+        """Whether the text is the reason why the value is bad."""
+        return self.now is not None and self.now.bad and self.kind != "text"
 
     @property
     def reason(self) -> str:
-        """Why there is no value; "" when there is one."""
+        """Why there is no value, or none for now; "" when there is one."""
         if self.now is None:
             return _("not read yet")
+        if self.told_why and self.now.text:
+            return self.now.text
         if self.now.bad:
-            return self.now.text or _("no reading")
+            return _("no reading") if self.text == numbers.NOTHING else _("not valid")
         if self.now.value is None and not self.now.text:
             return _("no value")
         return ""
@@ -67,11 +73,12 @@ class Row:
 
     @property
     def stale(self) -> bool:
-        return self.now is not None and self.at - self.now.seen > self.limit
+        return self.now is not None and (self.now.bad or self.at - self.now.seen > self.limit)
 
     @property
     def age(self) -> str:
-        return age(self.now.seen if self.now else None, self.at)
+        """That of the value; "" when there never was one."""
+        return age(self.now.read, self.at) if self.now and self.text != numbers.NOTHING else ""
 
     @property
     def ranged(self) -> bool:
@@ -104,7 +111,7 @@ class Card:
 
     @cached_property
     def standing(self) -> Standing:
-        return Standing.of((row.normal, row.now) for row in self.rows)
+        return Standing.of((row.normal, row.kind, row.now) for row in self.rows)
 
     @cached_property
     def state(self) -> State:
@@ -157,7 +164,8 @@ class Card:
 
     @property
     def stale(self) -> bool:
-        return self.instrument.in_service and bool(self.rows) and all(row.stale for row in self.rows)
+        read = [row for row in self.rows if row.now]
+        return self.instrument.in_service and bool(read) and all(row.stale for row in read)
 
     @property
     def age(self) -> str:

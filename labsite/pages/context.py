@@ -26,6 +26,7 @@ def for_scripts(request: HttpRequest) -> dict[str, Any]:  # noqa: ARG001
             "many missing": ngettext("%(count)d value missing", "%(count)d values missing", 2),
             "no reading": _("no reading"),
             "no value": _("no value"),
+            "not valid": _("not valid"),
             "Live": _("Live"),
             "Connecting": _("Connecting"),
             "Lost": _("No connection for %(duration)s"),

@@ -41,7 +41,7 @@ FROM devices_latest WHERE stored_at > %s
 """
 _PLACES = """
 SELECT id, instrument_id::text,
-       row_number() OVER (PARTITION BY instrument_id ORDER BY position, id) - 1, low, high
+       row_number() OVER (PARTITION BY instrument_id ORDER BY position, id) - 1, low, high, kind
 FROM devices_channel
 """
 _REVISION = "SELECT count(*), sum(revision), count(retired_at) FROM devices_instrument"
@@ -53,6 +53,7 @@ class Place(NamedTuple):
     instrument: str
     rank: int
     normal: Normal
+    kind: str
 
 
 class Client:
@@ -218,12 +219,12 @@ class Hub:
 
     def _place(self, rows: list[tuple[Any, ...]]) -> None:
         members = defaultdict(list)
-        for channel, instrument, _rank, _low, _high in rows:
+        for channel, instrument, *_ in rows:
             members[instrument].append(channel)
         self._members = members
         self._places = {
-            channel: Place(instrument, rank, Normal(low, high))
-            for channel, instrument, rank, low, high in rows
+            channel: Place(instrument, rank, Normal(low, high), kind)
+            for channel, instrument, rank, low, high, kind in rows
         }
 
     def _tell_changed(self, revision: object) -> None:
@@ -251,7 +252,8 @@ class Hub:
 
     def _standing(self, instrument: str) -> Standing:
         return Standing.of(
-            (self._places[channel].normal, self._latest.get(channel)) for channel in self._members[instrument]
+            (self._places[channel].normal, self._places[channel].kind, self._latest.get(channel))
+            for channel in self._members[instrument]
         )
 
 

@@ -28,6 +28,11 @@ class Now(NamedTuple):
     def bad(self) -> bool:
         return self.quality & QUALITY_BITS == Quality.BAD
 
+    @property
+    def read(self) -> int:
+        """When what is shown was read: a bad value is the last one there was, with its own time."""
+        return self.time if self.bad else self.seen
+
 
 class Normal(NamedTuple):
     """A channel's normal range; None: no bound."""
@@ -53,16 +58,16 @@ class Standing:
     reason: str = ""  # why the bad ones are, in the edge's words
 
     @classmethod
-    def of(cls, channels: Iterable[tuple[Normal, Now | None]]) -> "Standing":
-        """Count up an instrument's channels."""
-        found = [(normal, now) for normal, now in channels if now is not None]
-        bad = [now for _normal, now in found if now.bad]
+    def of(cls, channels: Iterable[tuple[Normal, str, Now | None]]) -> "Standing":
+        """Count up an instrument's channels, each with its normal range and kind."""
+        found = [(normal, kind, now) for normal, kind, now in channels if now is not None]
+        bad = [(kind, now) for _normal, kind, now in found if now.bad]
         return cls(
             read=len(found),
             bad=len(bad),
-            outside=sum(normal.left_by(now.value) for normal, now in found if not now.bad),
-            seen=max((now.seen for _normal, now in found), default=None),
-            reason=next((now.text for now in bad if now.text), ""),
+            outside=sum(normal.left_by(now.value) for normal, _kind, now in found if not now.bad),
+            seen=max((now.seen for _normal, _kind, now in found), default=None),
+            reason=next((now.text for kind, now in bad if now.text and kind != "text"), ""),
         )
 
 

@@ -228,6 +228,31 @@ def test_the_overview_costs_few_questions(
     assert shown.count("<article") == 201
 
 
+def test_the_last_value_stays_readable_and_is_not_live(page: Client) -> None:
+    channel = lone()
+    then = timezone.now() - timedelta(minutes=4)
+    store(channel, 15.0, time=then, seen_at=then, quality=Quality.BAD)
+    shown = text(page)
+    for wanted in (">15.00<", "Not connected", "4 min 00 s ago", "not valid", 'class="row stale none"'):
+        assert wanted in shown
+    assert "card look stale" in shown
+
+
+def test_the_last_text_stays_readable(page: Client) -> None:
+    store(lone(kind="text"), None, text="idle", quality=Quality.BAD)
+    shown = text(page)
+    assert ">idle<" in shown
+    assert "not valid" in shown
+    assert "data-reason></p>" in shown
+
+
+def test_a_channel_without_any_value_says_why(page: Client) -> None:
+    store(lone(), None, quality=Quality.BAD)
+    shown = text(page)
+    assert ">–<" in shown
+    assert "no reading" in shown
+
+
 # ---- the chart
 
 

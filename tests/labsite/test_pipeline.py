@@ -14,7 +14,7 @@ from django.db import OperationalError, connection, transaction
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from devices.models import Assignment, Channel, Edge, Instrument, Latest
-from devices.readings import Flag
+from devices.readings import Flag, Quality
 from devices.wire import Batch, Gap as ToldGap, Malformed, Parcel
 from labsite import pipeline
 from telemetry.models import Delivery, Gap, RejectedBatch, Sample, SampleDemo, SampleFar, SpoolMark
@@ -22,6 +22,8 @@ from telemetry.roster import CHANNELS_MAX
 from tests.telemetry.factories import NOW, at, batch, edge, instrument, moment, new_spool, parcel, url
 
 pytestmark = pytest.mark.django_db
+
+State = tuple[float | None, int, str | None]  # value, quality, text
 
 UNKNOWN = "0b5f6f0e-8a0f-4a52-9a3f-8f2c1c5f9a11"
 
@@ -171,6 +173,72 @@ def test_what_is_latest_goes_by_arrival_not_by_time() -> None:
     pipeline.ingest(bench, parcel(batch(bath, "a", (at(60), 1.0))), NOW)
     pipeline.ingest(bench, parcel(batch(bath, "a", (at(1), 2.0)), first=2), NOW)
     assert Latest.objects.get().value == 2.0
+
+
+BAD = (None, Quality.BAD, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "lost", "kept"),
+    [
+        ([(1.5, 0, None)], BAD, (1.5, 2, None)),
+        ([(1.5, 0, None), BAD], BAD, (1.5, 2, None)),
+        ([(1.5, 0, None)], (None, 2 | Flag.CLOCK_UNSURE, None), (1.5, 34, None)),
+        ([(1.5, 0, None)], (None, 2, "open"), (1.5, 2, "open")),
+        ([(1.5, 0, None), (None, 2, "open")], BAD, (1.5, 2, None)),
+        ([(None, 0, "idle")], BAD, (None, 2, "idle")),
+    ],
+    ids=["number", "bad twice", "flagged", "with a reason", "reason gone", "text"],
+)
+@pytest.mark.parametrize("parcels", ["in one parcel", "each in its own"])
+def test_the_last_value_stays_with_its_time_and_is_bad(
+    before: list[State], lost: State, kept: State, parcels: str
+) -> None:
+    bench = edge()
+    bath = instrument(bench)
+    batches = [
+        batch_of_one(bath, at(-9 + second), *state) for second, state in enumerate([*before, lost, lost])
+    ]
+    if parcels == "in one parcel":
+        pipeline.ingest(bench, parcel(*batches), moment(1))
+    else:
+        for first, each in enumerate(batches, 1):
+            pipeline.ingest(bench, parcel(each, first=first), moment(1))
+    latest = Latest.objects.get()
+    assert (latest.value, latest.quality, latest.text) == kept
+    assert (latest.time, latest.seen_at, latest.stored_at) == (moment(-9), moment(-9), moment(1))
+    pipeline.ingest(bench, parcel(batch(bath, "a", (at(-1), 2.5)), first=9), moment(2))
+    latest.refresh_from_db()
+    assert (latest.time, latest.value, latest.quality, latest.text) == (moment(-1), 2.5, 0, None)
+
+
+def test_a_bad_number_is_the_last_value() -> None:
+    bench = edge()
+    bath = instrument(bench)
+    for first, state in enumerate([(20.0, 0, None), (-312.0, 2, None)], 1):
+        pipeline.ingest(bench, parcel(batch_of_one(bath, at(first), *state), first=first), NOW)
+    latest = Latest.objects.get()
+    assert (latest.time, latest.value, latest.quality) == (moment(2), -312.0, 2)
+
+
+def test_a_channel_that_never_had_a_value_has_none() -> None:
+    bench = edge()
+    bath = instrument(bench)
+    for first in (1, 2):
+        pipeline.ingest(bench, parcel(batch_of_one(bath, at(first), *BAD), first=first), NOW)
+    latest = Latest.objects.get()
+    assert (latest.time, latest.value, latest.quality) == (moment(2), None, 2)
+
+
+def batch_of_one(of: Instrument, time: int, value: float | None, quality: int, text: str | None) -> Batch:
+    return Batch(
+        instruments=[str(of.pk)],
+        keysets=[["a"]],
+        rows=[0, 0, time],
+        values=[value],
+        qualities=[quality],
+        texts={} if text is None else {"0": text},
+    )
 
 
 def test_a_poll_without_news_moves_seen_at_only() -> None:

@@ -1,5 +1,5 @@
 // Instruments on the page: what the server drew is taken over and kept up to date.
-import { age, shown } from "./numbers.js";
+import { NOTHING, age, shown } from "./numbers.js";
 import { isBad, isOutside, staleAfter, state } from "./standing.js";
 import { now } from "./stream.js";
 import { word } from "./words.js";
@@ -13,19 +13,25 @@ function put(element, text) {
 class Row {
   constructor(element) {
     this.element = element;
-    const { kind, digits, low, high, seen } = element.dataset;
-    Object.assign(this, { kind, digits: bound(digits), low: bound(low), high: bound(high), seen: bound(seen) });
+    const { kind, digits, low, high, read, bad } = element.dataset;
+    Object.assign(this, { kind, digits: bound(digits), low: bound(low), high: bound(high) });
+    Object.assign(this, { read: bound(read), bad: bad === "1" });
     this.value = element.querySelector("[data-value]");
     this.why = element.querySelector("[data-why]");
     this.ownAge = element.querySelector("[data-own-age]");
     this.mark = element.querySelector("[data-mark]");
   }
 
-  take(value, quality, text, seen) {
+  // A bad value is the last one there was, with its own time; its text is the reason, unless that is the value.
+  take(time, value, quality, text, seen) {
     const bad = isBad(quality);
-    const reason = bad ? text || word("no reading") : value === null && !text ? word("no value") : "";
-    this.seen = seen;
-    put(this.value, shown(value, bad ? null : text, this.kind, this.digits));
+    const told = bad && this.kind !== "text" ? text : null;
+    const words = shown(value, told === null ? text : null, this.kind, this.digits);
+    const missing = bad ? word(words === NOTHING ? "no reading" : "not valid") : word("no value");
+    const reason = told || (bad || (value === null && !text) ? missing : "");
+    this.bad = bad;
+    this.read = bad ? time : seen;
+    put(this.value, words);
     put(this.why, reason);
     this.element.classList.toggle("none", reason !== "");
     this.element.classList.toggle("outside", !bad && isOutside(value, this.low, this.high));
@@ -37,14 +43,12 @@ class Row {
   }
 
   isStale(at, limit) {
-    return this.seen !== null && at - this.seen > limit;
+    return this.read !== null && (this.bad || at - this.read > limit);
   }
 
   tick(at, limit) {
-    const stale = this.isStale(at, limit);
-    this.element.classList.toggle("stale", stale);
-    put(this.ownAge, this.seen === null ? word("never") : age(this.seen, at));
-    return stale;
+    this.element.classList.toggle("stale", this.isStale(at, limit));
+    put(this.ownAge, this.read === null || this.value.textContent === NOTHING ? "" : age(this.read, at));
   }
 }
 
@@ -80,8 +84,9 @@ export class Card {
     this.element.classList.toggle("look", this.state.look);
     put(this.reason, this.state.key === "gone" ? this.standing.reason : "");
     put(this.age, this.standing.seen === null ? word("never") : age(this.standing.seen, at));
-    const old = [...this.rows.values()].map((row) => row.tick(at, limit));
-    this.element.classList.toggle("stale", this.inService && old.length > 0 && old.every(Boolean));
+    for (const row of this.rows.values()) row.tick(at, limit);
+    const read = [...this.rows.values()].filter((row) => row.read !== null);
+    this.element.classList.toggle("stale", this.inService && read.length > 0 && read.every((row) => row.isStale(at, limit)));
   }
 
   get speaks() {
@@ -98,8 +103,8 @@ export class Cards {
   }
 
   take({ latest, standings }) {
-    for (const [channel, , value, quality, text, seen] of latest) {
-      this.byChannel.get(channel)?.take(value, quality, text, seen);
+    for (const [channel, time, value, quality, text, seen] of latest) {
+      this.byChannel.get(channel)?.take(time, value, quality, text, seen);
     }
     for (const [instrument, standing] of Object.entries(standings)) this.byId.get(instrument)?.stand(standing);
     this.tick();

@@ -1,7 +1,7 @@
 // The chart of the last hour: series from the server, live readings at its end, gaps shaded.
 import uPlot from "../vendor/uplot/uPlot.esm.js";
 import { number, roughly } from "./numbers.js";
-import { staleAfter } from "./standing.js";
+import { isBad, staleAfter } from "./standing.js";
 import { now } from "./stream.js";
 import { word } from "./words.js";
 
@@ -51,11 +51,15 @@ export class Chart {
 
   // Live readings, as they stand in an event: [channel, time, value, quality, text, seen].
   take(latest) {
-    for (const [channel, time, value] of latest) {
+    for (const [channel, time, value, quality] of latest) {
       const table = this.tables.get(channel);
-      if (table && time > (table.times.at(-1) ?? 0)) {
+      const last = table?.times.at(-1) ?? 0;
+      if (table && time > last) {
         table.times.push(time);
         table.values.push(value);
+      } else if (table && isBad(quality) && typeof table.values.at(-1) === "number") {
+        table.times.push(last + 1); // the last value is over; the line must not go on from it
+        table.values.push(null);
       }
     }
   }

@@ -1,7 +1,7 @@
 // Numbers and times as people read them; labsite/pages/numbers.py says the same on the server.
 import { word } from "./words.js";
 
-const NOTHING = "–";
+export const NOTHING = "–";
 const SIGNIFICANT = 6;
 
 export function number(value, digits = null) {
