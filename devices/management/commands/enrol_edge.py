@@ -1,9 +1,7 @@
 """`manage.py enrol_edge NAME`: what to start an edge with on its own host."""
 
-import socket
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -51,15 +49,4 @@ class Command(BaseCommand):
 def lines(edge: Edge) -> str:
     """The lines for a shell on the edge's host."""
     key = edge_keys.as_text(edge.name, edge.key_version)
-    return LINES.format(name=edge.name, broker=broker_url(), key=key)
-
-
-def broker_url() -> str:
-    """The broker as the edge's host reaches it."""
-    url = urlsplit(settings.BROKER_URL_FOR_EDGES)
-    listen = ip_address(settings.BROKER_LISTEN)
-    if not settings.BROKER_IS_EMBEDDED or listen.is_loopback:
-        return settings.BROKER_URL_FOR_EDGES
-    host = socket.getfqdn() if listen.is_unspecified else str(listen)
-    host = f"[{host}]" if ":" in host else host
-    return url._replace(netloc=f":{url.password}@{host}:{url.port}").geturl()
+    return LINES.format(name=edge.name, broker=settings.BROKER_URL_FOR_EDGES, key=key)
