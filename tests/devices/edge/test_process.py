@@ -166,8 +166,8 @@ def test_a_killed_edge_loses_a_second_and_says_so(
         assert all(killed_at - 15 <= number <= killed_at for number in missing)
         gaps = {gap.reason: gap for gap in centre.gaps()}
         assert 0 < gaps["unsaved"].end - gaps["unsaved"].start <= 2_000_000
-        if len(gaps) > 1:  # it took more than two seconds to come back
-            assert set(gaps) == {"unsaved", "not running"}
+        assert set(gaps) <= {"unsaved", "not running", "overrun"}  # the last on a machine that is busy
+        if "not running" in gaps:  # it took more than two seconds to come back
             assert gaps["unsaved"].end == gaps["not running"].start
         assert centre.hellos[0].instance == centre.hellos[-1].previous
 
