@@ -21,6 +21,7 @@ from labsite.pages import numbers
 from labsite.pages.standing import Normal, Now, Standing, State, stale_after, state
 
 ROWS_ON_A_CARD = 6
+OFFERED = 8  # channels whose button stands above the chart; those of more are behind a word
 EDGE_HOST = "edge_host"  # the driver of an edge's own health
 
 
@@ -137,6 +138,15 @@ class Card:
     @property
     def plottable(self) -> list[Row]:
         return [row for row in self.rows if row.kind != "text"]
+
+    @property
+    def offered(self) -> list[Row]:
+        """Channels for the chart that are seen at once."""
+        return self.plottable[:OFFERED]
+
+    @property
+    def offered_more(self) -> list[Row]:
+        return self.plottable[OFFERED:]
 
     @property
     def url(self) -> str:

@@ -168,9 +168,46 @@ def test_values_change_by_themselves(page: Page) -> None:
     say(channel, 1016.5)
     expect(shown.locator("[data-value]")).to_have_text(f"1{numbers.THIN_SPACE}016.50", timeout=2000)
     expect(shown.locator(".state")).to_have_text("Outside normal")
-    say(channel, None, quality=2, text="connection refused")
+    say(channel, 1016.5, quality=2, text="connection refused")  # the last value, as ingest keeps it
     expect(shown.locator(".state")).to_have_text("Not connected")
+    expect(shown.locator("[data-value]")).to_have_text(f"1{numbers.THIN_SPACE}016.50")
+    expect(shown).to_have_class("card look stale")
+    assert colour(shown.locator("[data-value]")) == token(page, "--quiet")
+    assert colour(shown.locator("[data-age]")) == token(page, "--three")
     expect(shown.locator("[data-reason]")).to_have_text("connection refused")
+
+
+def test_a_lost_channel_among_others_keeps_its_value_with_its_age(page: Page) -> None:
+    channel = bath(interval=60)
+    other = Channel.objects.create(instrument=channel.instrument, key="b", label="Flow", position=1)
+    say(other, 4.0)
+    say(channel, 15.0, time=timezone.now() - timedelta(minutes=4), quality=2)
+    for url in ("/", reverse("instrument", args=[channel.instrument_id])):
+        page.goto(url)
+        expect(page.locator(".state").first).to_have_text("1 value missing")
+        row = page.locator(f"[data-channel='{channel.pk}']")
+        expect(row.locator("[data-value]")).to_have_text("15.00")
+        expect(row.locator("[data-why]")).to_have_text("not valid")
+        expect(row.locator("[data-own-age]")).to_contain_text("4 min")
+        assert colour(row.locator("[data-own-age]")) == token(page, "--three")
+        expect(page.get_by_text("4 min")).to_have_count(1)
+
+
+def test_a_channel_takes_one_line_and_no_button_is_cut_off(page: Page) -> None:
+    instrument = factories.instrument("Thermostat bench 2")
+    for channel in instrument.channels.all():
+        say(channel, 12345.6789)
+    page.set_viewport_size({"width": 1400, "height": 900})
+    for url in ("/", reverse("instrument", args=[instrument.pk])):
+        page.goto(url)
+        heights = page.evaluate("[...document.querySelectorAll('.row')].map((row) => row.clientHeight)")
+        assert max(heights) < 34, url
+    expect(page.locator("[data-choose]:visible")).to_have_count(8)
+    page.get_by_text("18 more").click()
+    expect(page.locator("[data-choose]:visible")).to_have_count(26)
+    page.get_by_role("button", name="CH1 time since start").click()
+    page.reload()
+    expect(page.get_by_role("button", name="CH1 time since start")).to_be_visible()
 
 
 def test_a_value_grows_old_by_the_pages_own_clock(page: Page) -> None:

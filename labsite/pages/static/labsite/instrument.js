@@ -42,6 +42,12 @@ function toggle(id) {
 
 for (const button of buttons) button.addEventListener("click", () => toggle(Number(button.dataset.choose)));
 
+// Whoever comes back by an address with channels in it sees their buttons.
+for (const button of buttons) {
+  const others = button.closest("details");
+  if (others && chosen.includes(Number(button.dataset.choose))) others.open = true;
+}
+
 let isFirst = true;
 function readings(content) {
   cards.take(content);
