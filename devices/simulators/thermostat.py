@@ -78,6 +78,7 @@ class Thermostat(Simulator):
         "dialect": "generation of the firmware: A, B, C or D (default D)",
         "hwrev": "hardware revision: 1.0, 2.0 or 2.2, which has a fan (default 2.0)",
         "preset": f"state at the start: {' or '.join(PRESETS)} (default demo)",
+        "physics": "on, or off: values stand still and only time goes on, for thousands on a small machine",
     }
     faults_of_its_own = ("unplug",)
 
@@ -88,6 +89,8 @@ class Thermostat(Simulator):
         self.dialect = _one_of(DIALECTS, settings.get("dialect", "D"), "dialect")
         self.hardware = _one_of(HARDWARE, settings.get("hwrev", "2.0"), "hwrev")
         preset = _one_of(PRESETS, settings.get("preset", "demo"), "preset")
+        self._moves = _one_of({"on": True, "off": False}, settings.get("physics", "on"), "physics")
+        self._still: list[str] = []
         chance = random.Random(f"{seed} {number}")  # noqa: S311 - a simulation
         self.room = chance.uniform(21.0, 25.0)
         self._salts = (chance.getrandbits(16), chance.getrandbits(16))
@@ -197,10 +200,14 @@ class Thermostat(Simulator):
 
     def report(self) -> str:
         """The answer to `report`; the same text until something changes."""
+        if self._still:
+            return e64(self._uptime_ms() / 1000).join(self._still)
         self.advance()
         if not self._report:
             first, second = self.channels
             self._report = f"[{first.report()},{second.report()}]"
+            if not self._moves and all(self._taken):
+                self._still = re.split(r'(?<="time":)[^,]*', self._report)
         return self._report
 
     def show_report(self) -> list[str]:

@@ -82,7 +82,8 @@ class Centre(threading.Thread):
 @contextmanager
 def simulated(folder: Path, count: int) -> Iterator[list[str]]:
     """The addresses of so many simulated thermostats."""
-    command = [sys.executable, "-m", "devices.simulators", "thermostat", "--count", str(count), "--seed", "1"]
+    command = [sys.executable, "-m", "devices.simulators", "thermostat", "--count", str(count)]
+    command += ["--seed", "1", "--set", "physics=off"]
     with subprocess.Popen(dying_with_tests(command), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield [json.loads(process.stdout.readline())["address"] for _ in range(count)]
