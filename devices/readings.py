@@ -1,6 +1,9 @@
 """A reading: what one channel said at one time, and how far to trust it."""
 
+from collections.abc import Iterable
 from enum import IntEnum, IntFlag
+from functools import partial
+from itertools import repeat
 from typing import NamedTuple
 
 
@@ -30,3 +33,11 @@ class Reading(NamedTuple):
     value: Value
     quality: Quality = Quality.GOOD
     time: int | None = None
+
+
+_reading = partial(tuple.__new__, Reading)  # a third of the time that calling the class takes
+
+
+def good(keys: Iterable[str], values: Iterable[Value]) -> list[Reading]:
+    """A good reading for each key and value, stamped by the edge: what nearly every poll brings."""
+    return list(map(_reading, zip(keys, values, repeat(Quality.GOOD), repeat(None))))

@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 from devices.drivers.base import Channel, Driver, Option
 from devices.errors import ConfigurationError, ReplyError
 from devices.links.base import LineLink, Link
-from devices.readings import Quality, Reading
+from devices.readings import Quality, Reading, good
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,8 @@ _pid_settings = msgspec.json.Decoder(Annotated[list[PidSettings], AtMostTwo])
 _output_settings = msgspec.json.Decoder(Annotated[list[OutputSettings], AtMostTwo])
 _mode = msgspec.json.Decoder(Mode)
 
-_KEYS = [[f"ch{number}.{field}" for field in Report.__struct_fields__] for number in (0, 1)]
+_KEYS = [[f"ch{number}.{field}" for field in Report.__struct_fields__[1:]] for number in (0, 1)]
+_USUAL_KEYS = [keys[:-1] for keys in _KEYS]  # current_swapped is of private builds
 
 # Key, label, unit, decimals; what matters first comes first. i_tec is the voltage of the current monitor,
 # 1.5 V at no current.
@@ -171,8 +172,13 @@ class Thermostat(Driver):
         """The readings of one TEC channel; none if it has not been sampled since the last poll."""
         if not self._is_new(report):
             return []
+        keys, values = _KEYS[report.channel], msgspec.structs.astuple(report)[1:]
+        if values[-1] is UNSET:
+            keys, values = _USUAL_KEYS[report.channel], values[:-1]
+        if None not in values and UNSET not in values and self._is_plausible(report.temperature):
+            return good(keys, values)
         readings = []
-        for key, value in zip(_KEYS[report.channel][1:], msgspec.structs.astuple(report)[1:], strict=True):
+        for key, value in zip(keys, values, strict=True):
             if value is None:
                 readings.append(Reading(key, None, Quality.BAD))
             elif value is not UNSET:
@@ -181,10 +187,8 @@ class Thermostat(Driver):
             readings[0] = Reading(readings[0].key, report.temperature, Quality.BAD)
         return readings
 
-    def _is_plausible(self, temperature: float) -> bool:
-        low: float = self.settings["temperature_low"]
-        high: float = self.settings["temperature_high"]
-        return low <= temperature <= high
+    def _is_plausible(self, temperature: Any) -> bool:
+        return bool(self.settings["temperature_low"] <= temperature <= self.settings["temperature_high"])
 
     def _is_new(self, report: Report) -> bool:
         """Whether the channel was sampled since the last poll; a poll may be faster than the ADC."""

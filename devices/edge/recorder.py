@@ -65,7 +65,7 @@ class Draft:
         """Qualities of the row whose values were just added."""
         if self.qualities is None:
             self.qualities = [0] * (len(self.values) - len(qualities))
-        self.qualities.extend(int(quality) | flags for quality in qualities)
+        self.qualities.extend([quality | flags for quality in qualities] if flags else map(int, qualities))
 
     def packed(self) -> Row:
         times = [*self.seen[1::2], *(gap.end for gap in self.gaps)]
