@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def cpu_of(lab: Lab) -> float:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name, Lab(Path(name), instruments=INSTRUMENTS, interval=1.0) as lab:
-        with start_web(lab) as client:
+        with closing(start_web(lab)) as client:
             ages(client, 10)
             before, started = cpu_of(lab), time.monotonic()
             late = sorted(ages(client, SECONDS))
