@@ -36,6 +36,7 @@ class Poller:
         self._tickers: dict[str, Ticker] = {}
         self._unkept = False
         self._settle_in = SETTLED_AFTER
+        self._connects = 0
 
     async def run(self, until: asyncio.Event) -> None:
         """Poll until told to stop; then all links are closed."""
@@ -110,8 +111,11 @@ class Poller:
         self._settle()
 
     def _settle(self) -> None:
-        """Some seconds after the book last changed: what lives now lives long, the garbage collector need not
-        walk through it again and again (it would hold up thousands of polls)."""
+        """Some seconds after the book last changed and many sessions were opened, what lives now lives long: the
+        garbage collector need not walk through it again and again, which would hold up thousands of polls."""
+        if self._tally.connects - self._connects > len(self._tickers) // 100:
+            self._settle_in = SETTLED_AFTER
+        self._connects = self._tally.connects
         self._settle_in -= 1
         if self._settle_in == 0:
             gc.freeze()
