@@ -111,7 +111,7 @@ class Poller:
         self._settle()
 
     def _settle(self) -> None:
-        """Some seconds after the book last changed and many sessions were opened, what lives now lives long: the
+        """Some seconds after the book changed and many sessions were opened, what lives now lives long: the
         garbage collector need not walk through it again and again, which would hold up thousands of polls."""
         if self._tally.connects - self._connects > len(self._tickers) // 100:
             self._settle_in = SETTLED_AFTER
