@@ -219,8 +219,13 @@ def seal(message: Message, edge: str, key_version: int, key: bytes) -> dict[str,
 
 def sign(kind: str, edge: str, key_version: int, body: bytes, key: bytes, version: int) -> str:
     """HMAC-SHA256 (RFC 2104) over the header and the body, as hexadecimal text."""
-    header = f"{version}\n{kind}\n{edge}\n{key_version}\n".encode()
+    header = _bytes(f"{version}\n{kind}\n{edge}\n{key_version}\n")
     return hmac.new(key, header + body, hashlib.sha256).hexdigest()
+
+
+def _bytes(text: str) -> bytes:
+    """As UTF-8, with the half surrogates that JSON can carry: not authentic, but no reason to fail."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def envelope_of(raw: object) -> Envelope:
@@ -241,12 +246,14 @@ def open_envelope(raw: object, expected: type[T], key_of: KeyOf) -> tuple[Envelo
     envelope = envelope_of(raw)
     if len(envelope.body) > BODY_BYTES_MAX:
         raise Malformed(f"body of {len(envelope.body)} bytes")
+    if not (envelope.edge.isascii() and envelope.edge.isprintable()):
+        raise Malformed(f"in the name of {envelope.edge[:60]!a}, which is no edge's")
     key = key_of(envelope.edge, envelope.key)
     if key is None:
         raise UnknownKey(f"edge {envelope.edge!r}, key version {envelope.key}")
-    body = envelope.body.encode()
+    body = _bytes(envelope.body)
     signature = sign(envelope.kind, envelope.edge, envelope.key, body, key, envelope.version)
-    if not hmac.compare_digest(signature, envelope.signature):
+    if not hmac.compare_digest(_bytes(signature), _bytes(envelope.signature)):
         raise NotAuthentic(f"message of kind {envelope.kind!r} in the name of edge {envelope.edge!r}")
     if envelope.version not in ACCEPTED_VERSIONS:
         raise UnknownVersion(f"version {envelope.version}; this side takes {sorted(ACCEPTED_VERSIONS)}")
