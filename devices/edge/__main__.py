@@ -1,6 +1,6 @@
 """Run one edge: the Celery worker with the options it needs, its settings from the environment."""
 
-import logging
+import logging.config
 import os
 import sys
 import warnings
@@ -12,22 +12,22 @@ sys.modules.setdefault("django", None)  # type: ignore[arg-type]
 from celery.exceptions import SecurityWarning  # noqa: E402
 from celery.utils.nodenames import nodename  # noqa: E402
 
+from devices import logs  # noqa: E402
 from devices.edge.app import app, prepare  # noqa: E402
-
-FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def main() -> int:
     """Runs until SIGTERM or SIGINT. Returns the exit code."""
     level = os.environ.get("LABSITE_LOG_LEVEL", "").strip().upper() or "INFO"
-    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        sys.stderr.write(
-            f"labsite edge: LABSITE_LOG_LEVEL is {level!r}; write DEBUG, INFO, WARNING or ERROR\n"
-        )
-        return 2
-    logging.basicConfig(level=level, format=FORMAT)
-    for chatty in ("celery.worker.strategy", "celery.app.trace"):  # two lines a message
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    form = os.environ.get("LABSITE_LOG_FORMAT", "").strip().lower() or "text"
+    for name, value, known in (
+        ("LABSITE_LOG_LEVEL", level, logs.LEVELS),
+        ("LABSITE_LOG_FORMAT", form, logs.FORMS),
+    ):
+        if value not in known:
+            sys.stderr.write(f"labsite edge: {name} is {value!r}; write one of {', '.join(known)}\n")
+            return 2
+    logging.config.dictConfig(logs.configuration(level, form))
     # As root in a container is how an edge is run, too; Celery takes messages in JSON only.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     runtime = prepare()

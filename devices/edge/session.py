@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from devices import drivers, links
 from devices.drivers.base import Driver
 from devices.edge.clock import SECOND, Clock
+from devices.edge.deadline import Deadline
 from devices.edge.doorway import Doorway
 from devices.edge.health import Tally
 from devices.edge.recorder import Recorder
@@ -51,6 +52,7 @@ class Session:
         self._link: Link | None = None
         self._outage: Outage | None = None
         self._complained = ""
+        self._deadline = Deadline(DEADLINE)
 
     def serves(self, order: Order) -> bool:
         """Whether an order can be carried out by this session as it is open."""
@@ -78,17 +80,19 @@ class Session:
 
     async def close(self) -> None:
         """Take leave; a gap that was growing ends here."""
+        self._deadline.close()
         await self._drop()
         if self._outage is not None:
             self._tell(self._outage, self._clock.now())
 
     async def _read(self) -> list[Reading]:
         if self._driver is not None:
-            async with asyncio.timeout(DEADLINE):
+            with self._deadline:
                 return await self._driver.read()
-        async with self._doorway.turn(), asyncio.timeout(DEADLINE):
-            driver = await self._open()
-            return await driver.read()
+        async with self._doorway.turn():
+            with self._deadline:
+                driver = await self._open()
+                return await driver.read()
 
     async def _open(self) -> Driver:
         order = self.order

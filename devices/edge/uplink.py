@@ -67,17 +67,24 @@ class Identity:
 
 @dataclass(slots=True)
 class Track:
-    """One parcel at a time."""
+    """One parcel at a time; what follows it is read from the spool while it is under way."""
 
     name: str
     parcel: list[Numbered] = field(default_factory=list)
+    following: list[Numbered] = field(default_factory=list)
     tries: int = 0
     next_at: float = 0.0
     refusals: int = 0
 
     def drop(self) -> None:
         """Forget what is under way; the spool still has it."""
-        self.parcel, self.tries, self.next_at = [], 0, 0.0
+        self.parcel, self.following, self.tries, self.next_at = [], [], 0, 0.0
+
+    def move_on(self, lost_through: int) -> None:
+        """The parcel has arrived; of what follows, rows up to `lost_through` are no longer in the spool."""
+        following = [numbered for numbered in self.following if numbered.sequence > lost_through]
+        self.drop()
+        self.parcel = following
 
 
 class Uplink:
@@ -102,6 +109,7 @@ class Uplink:
         self.broker_trouble = ""
         self.unanswered = 0
         self.heard_at: float | None = None
+        self._name = spool.state.spool  # the spool that the tracks' sequences are of
         self._open = False  # whether the centre is known to answer; if not, only hellos go out
         self._live, self._backlog = Track("live"), Track("backlog")
         self._fresh: deque[tuple[int, float]] = deque()
@@ -120,13 +128,15 @@ class Uplink:
 
     def saved(self, sequences: Iterable[int], now: float) -> None:
         """Rows are in the spool."""
+        self._follow_spool()
         self._fresh.extend((sequence, now) for sequence in sequences)
 
     def answered(self, ack: Ack, now: float) -> None:
         """The centre's word on batches."""
         self._heard(now)
         self._last_ack_mono = max(self._last_ack_mono, int(now * SECOND))
-        if ack.spool != self._spool.state.spool:
+        self._follow_spool()
+        if ack.spool != self._name:
             return
         if ack.outcome == "refused":
             self._take_refusal(ack, now)
@@ -158,7 +168,7 @@ class Uplink:
         if welcome.through >= self._spool.state.next:
             logger.error("the centre has batches that this spool has lost; it goes on under a new name")
             self._spool.renew()
-            self._restart_tracks()
+            self._follow_spool()
         elif welcome.sent_mono > self._last_ack_mono and self._spool.told(welcome.through):
             logger.warning("the centre was restored; batches after %d are sent again", welcome.through)
             self._restart_tracks()
@@ -167,6 +177,7 @@ class Uplink:
         """Send what is due. Returns in how many seconds there is something to do at the latest."""
         if now < self._broker_at:
             return self._broker_at - now
+        self._follow_spool()
         try:
             self._say_hello(now)
             if self.holder and self._open:
@@ -258,16 +269,30 @@ class Uplink:
         if not self._open:
             return
         if not track.parcel and now >= track.next_at:
-            live = frozenset(numbered.sequence for numbered in self._live.parcel)
-            track.parcel = self._pending(0, self._boundary(now), live)
+            track.parcel = self._backlog_after(0, now)
         self._send_track(track, now)
+        if track.tries == 1 and not track.following and len(track.parcel) > 1:
+            track.following = self._backlog_after(track.parcel[-1].sequence, now)
+
+    def _backlog_after(self, after: int, now: float) -> list[Numbered]:
+        live = frozenset(numbered.sequence for numbered in self._live.parcel)
+        return self._pending(after, self._boundary(now), live)
 
     def _pending(self, after: int, before: int, skip: frozenset[int]) -> list[Numbered]:
         try:
-            return self._spool.pending(after, before, PARCEL_BYTES, skip | self._acked)[:PARCEL_BATCHES]
+            found = self._spool.pending(after, before, PARCEL_BYTES, skip | self._acked)[:PARCEL_BATCHES]
         except DiskTrouble as trouble:
             logger.warning("the spool cannot be read: %s", trouble)
             return []
+        return found if self._spool.state.spool == self._name else []
+
+    def _follow_spool(self) -> None:
+        """A spool set aside counts anew: what is under way must not be sent under the new one's name."""
+        if self._spool.state.spool == self._name:
+            return
+        self._name = self._spool.state.spool
+        self._fresh = deque(entry for entry in self._fresh if entry[0] < self._spool.state.next)
+        self._restart_tracks()
 
     def _boundary(self, now: float) -> int:
         """The first sequence that is still live."""
@@ -288,7 +313,7 @@ class Uplink:
         rows = [numbered.row for numbered in track.parcel]
         boot = self._identity.boot
         return Parcel(
-            self._spool.state.spool,
+            self._name,
             track.name,
             [numbered.sequence for numbered in track.parcel],
             [self._clock.shift(row.anchor, sure=row.sure) if row.boot == boot else 0 for row in rows],
@@ -310,7 +335,7 @@ class Uplink:
         if track.parcel and all(numbered.sequence in self._acked for numbered in track.parcel):
             if track is self._live:
                 self._live_done = track.parcel[-1].sequence
-            track.drop()
+            track.move_on(self._spool.state.acked_through)
             track.refusals = 0
 
     def _trim(self) -> None:

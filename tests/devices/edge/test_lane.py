@@ -132,6 +132,18 @@ class World:
         return [gap for batch in self.batches for gap in batch.gaps if gap.reason == reason]
 
 
+class Witness:
+    """Another edge's instrument: when it has been polled, what did not happen here would have happened."""
+
+    def __init__(self, world: World, line: Line) -> None:
+        self.world, self.line = world, line
+        world.tell(one(line, "witness"))
+
+    async def polls(self, count: int) -> None:
+        wanted = self.line.requests + count
+        await until(lambda: self.line.requests >= wanted)
+
+
 async def until(condition: Any, within: float = 10.0) -> None:
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 - what is awaited is no event of ours
@@ -160,6 +172,18 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     yield world
     if not world.running.done():
         await world.stop()
+
+
+@pytest.fixture
+async def witness(tmp_path: Path) -> AsyncIterator[Witness]:
+    line = Line()
+    await line.start()
+    folder = tmp_path / "witness"
+    folder.mkdir()
+    world = World(folder)
+    yield Witness(world, line)
+    await world.stop()
+    line.stop()
 
 
 def one(line: Line, instrument: str = "i", **changes: Any) -> Order:
@@ -326,36 +350,38 @@ async def test_answered_with_nothing_new_is_seen(world: World, line: Line) -> No
     assert world.batches[0].instruments == ["i"]
 
 
-async def test_an_interval_changes_without_a_new_connection(world: World, line: Line) -> None:
+async def test_an_interval_changes_without_a_new_connection(
+    world: World, line: Line, witness: Witness
+) -> None:
     world.tell(one(line, interval=86_400.0, phase=50_000.0))
     world.tell(one(line, interval=0.1, revision=2), revision=2)
     await until(lambda: line.requests >= 3)
     world.tell(one(line, interval=86_400.0, phase=50_000.0, revision=3), revision=3)
     before = line.requests
-    await asyncio.sleep(0.3)
+    await witness.polls(3)
     assert line.requests <= before + 1
     await world.stop()
     assert line.connections == 1
 
 
-async def test_a_stopped_instrument_is_let_go(world: World, line: Line) -> None:
+async def test_a_stopped_instrument_is_let_go(world: World, line: Line, witness: Witness) -> None:
     world.tell(one(line))
     await until(lambda: world.tally.connected == 1)
     world.tell(revision=2)
     await until(lambda: world.tally.connected == 0)
     requests = line.requests
-    await asyncio.sleep(0.3)
+    await witness.polls(3)
     assert line.requests <= requests + 1
     await world.stop()
 
 
-async def test_without_the_name_nothing_is_polled(world: World, line: Line) -> None:
+async def test_without_the_name_nothing_is_polled(world: World, line: Line, witness: Witness) -> None:
     world.tell(one(line))
     await until(lambda: line.requests >= 2)
     world.poller.hold(False)
-    await asyncio.sleep(0.15)
+    await until(lambda: world.tally.connected == 0)
     requests = line.requests
-    await asyncio.sleep(0.3)
+    await witness.polls(3)
     assert line.requests == requests
     world.poller.hold(True)
     await until(lambda: line.requests > requests)

@@ -325,6 +325,39 @@ def test_what_is_under_way_is_not_given_up(tmp_path: Path) -> None:
     bench.spool.close()
 
 
+def test_a_spool_set_aside_is_not_sent_under_the_new_ones_numbers(bench: Bench) -> None:
+    """Else the centre would take rows to come, which bear those numbers, for ones it has."""
+    bench.greet()
+    bench.save(3)
+    bench.pass_time(0.5)
+    (before,) = bench.box.parcels
+    bench.box.queue.clear()  # it never arrives
+    bench.spool._set_aside(ValueError("torn"))
+    bench.save(2)
+    bench.pass_time(module.ANSWER_WITHIN[0] + 1, answer=True)
+    after = [parcel for parcel in bench.box.parcels if parcel.spool != before.spool]
+    rows = dict(pair for parcel in after for pair in zip(parcel.sequences, parcel.batches, strict=True))
+    kept = {
+        numbered.sequence: wire.as_text(numbered.row.packed) for numbered in bench.spool.pending(0, 99, 9**9)
+    }
+    assert set(rows) == {1, 2, 3, 4, 5}
+    assert {sequence: rows[sequence] for sequence in kept} == kept
+    assert all(parcel is before for parcel in bench.box.parcels if parcel.spool == before.spool)
+
+
+def test_what_follows_a_parcel_of_the_backlog_is_read_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PARCEL_BATCHES", 2)
+    bench.save(5)
+    bench.now += module.LIVE_FOR + 1
+    bench.greet()
+    assert [numbered.sequence for numbered in bench.uplink._backlog.following] == [3, 4]
+    bench.pass_time(1, answer=True)
+    backlog = [parcel.sequences for parcel in bench.box.parcels if parcel.track == "backlog"]
+    assert backlog == [[1, 2], [3, 4], [5]]
+
+
 def test_an_instance_that_does_not_hold_the_name_is_quiet(bench: Bench) -> None:
     bench.greet()
     bench.save()
