@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.routers import BaseRouter
 
 from devices import drivers, services
-from devices.drivers.base import Driver, Option
+from devices.drivers.base import Driver, Option, OptionValue
 from devices.errors import ConfigurationError
 from devices.filters import ChannelFilter, EdgeFilter, InstrumentFilter, LatestFilter, check_parameters
 from devices.models import INTERVAL_MAX, INTERVAL_MIN, LOCAL_EDGE, Channel, Edge, Instrument, Latest
@@ -217,12 +217,14 @@ class OptionSerializer(serializers.Serializer[Option]):
     low = serializers.FloatField(allow_null=True)
     high = serializers.FloatField(allow_null=True)
 
-    @extend_schema_field(serializers.ChoiceField(choices=["str", "int", "float", "bool"]))
+    @extend_schema_field(serializers.ChoiceField(choices=["str", "int", "float", "bool", "list", "secret"]))
     def get_kind(self, option: Option) -> str:
-        return option.kind.__name__
+        return option.kind.__name__.lower()
 
-    @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]})
-    def option_default(self, option: Option) -> str | int | float | bool:
+    @extend_schema_field(
+        {"oneOf": [{"type": kind} for kind in ("string", "number", "boolean", "array", "object")]}
+    )
+    def option_default(self, option: Option) -> OptionValue:
         return option.default
 
 

@@ -1,10 +1,10 @@
-"""A reading: what one channel said at one time, and how far to trust it."""
+"""What an instrument says: readings (one channel at one time, and how far to trust it), events and runs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum, IntFlag
 from functools import partial
 from itertools import repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Quality(IntEnum):
@@ -23,7 +23,14 @@ class Flag(IntFlag):
     FAR = 64  # beyond the centre's present by more than two minutes
 
 
-Value = float | int | bool | str | None
+class Vector(NamedTuple):
+    """Many numbers of one time, such as the fluorescence of each well. `labels`: what each is of; or none."""
+
+    values: tuple[float | None, ...]
+    labels: tuple[str, ...] = ()
+
+
+Value = float | int | bool | str | Vector | None
 
 
 class Reading(NamedTuple):
@@ -34,6 +41,41 @@ class Reading(NamedTuple):
     quality: Quality = Quality.GOOD
     time: int | None = None
 
+
+class Event(NamedTuple):
+    """Something that happened. The same kind, text and time again is the same event, told twice.
+
+    `kind` is a word like `run_action`; `fields` is JSON; `time` as a reading's.
+    """
+
+    kind: str
+    text: str
+    fields: Mapping[str, Any] = {}
+    time: int | None = None
+
+
+class Run(NamedTuple):
+    """How a run (a qPCR run, a calibration) stands now; told again, whole, at each change.
+
+    `id` is the instrument's own name of it, or made up by the driver so that it is the same after a
+    reconnect. `start`, `end`: µs of UTC; None while not known. `progress`: 0 to 1. `fields`: JSON, such as
+    stage, cycle, step and metrics. `time` as a reading's: of two words on one run the later one counts.
+    """
+
+    id: str
+    kind: str
+    state: str  # one of RUN_STATES
+    title: str = ""
+    progress: float | None = None
+    start: int | None = None
+    end: int | None = None
+    fields: Mapping[str, Any] = {}
+    time: int | None = None
+
+
+RUN_STATES = ("pending", "running", "paused", "completed", "failed", "aborted", "lost", "unknown")
+
+Said = Reading | Event | Run
 
 _reading = partial(tuple.__new__, Reading)  # a third of the time that calling the class takes
 

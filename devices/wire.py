@@ -161,6 +161,44 @@ class Gap(Message, frozen=True):
     count: int = 0  # polls missed, where they can be counted
 
 
+class VectorRow(Message, frozen=True):
+    """One vector of one channel. `instrument` and `labels` are indices in the batch; labels -1: none."""
+
+    instrument: int
+    key: str
+    time: int
+    values: list[float | None]
+    labels: int
+    quality: int = 0
+
+
+class EventRow(Message, frozen=True):
+    """Something that happened; `instrument` is an index in the batch, `flags` are of a reading's quality."""
+
+    instrument: int
+    time: int
+    kind: str
+    text: str
+    fields: dict[str, Any] = {}
+    flags: int = 0
+
+
+class RunRow(Message, frozen=True):
+    """How a run stands at `time`; `instrument` is an index in the batch."""
+
+    instrument: int
+    time: int
+    id: str
+    kind: str
+    state: str
+    title: str = ""
+    progress: float | None = None
+    start: int | None = None
+    end: int | None = None
+    fields: dict[str, Any] = {}
+    own_time: bool = False  # `start`, `end` and `time` are by the instrument's own clock
+
+
 class Batch(Message, frozen=True):
     """About a second of readings of one edge, in columns.
 
@@ -179,6 +217,10 @@ class Batch(Message, frozen=True):
     texts: dict[str, str] = {}
     seen: list[int] = []
     gaps: list[Gap] = []
+    vectors: list[VectorRow] = []
+    labels: list[list[str]] = []
+    events: list[EventRow] = []
+    runs: list[RunRow] = []
 
 
 class Parcel(Message, frozen=True):

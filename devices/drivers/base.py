@@ -1,17 +1,32 @@
 """What a driver is: it declares options and channels, opens, reads and closes. Plain Python, asynchronous."""
 
+import json
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from devices.errors import ConfigurationError
 from devices.links.base import Link
-from devices.readings import Reading
+from devices.readings import Reading, Said
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # in a database's text: NUL and halves of surrogate pairs
+
+
+SECRET_NAME = re.compile("[A-Z][A-Z0-9_]{0,39}")
+CHANNEL_KINDS = ("float", "int", "bool", "text", "vector")
+
+
+class Secret:
+    """The kind of an option whose value is only named: `{"secret": "QPCR"}`, or "" for none.
+
+    The edge reads `LABSITE_SECRET_QPCR` (or the file that `LABSITE_SECRET_QPCR_FILE` names).
+    """
+
+
+OptionValue = str | int | float | bool | list[Any] | dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +36,7 @@ class Channel:
     key: str
     label: str
     unit: str = ""
-    kind: str = "float"  # float, int, bool or text
+    kind: str = "float"  # one of CHANNEL_KINDS
     low: float | None = None
     high: float | None = None
     digits: int | None = None  # behind the decimal point, as far as the instrument resolves
@@ -29,18 +44,26 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One setting of an instrument: what the admin's form shows and what an order may carry."""
+    """One setting of an instrument: what the admin's form shows and what an order may carry.
+
+    A `list` holds objects, such as the channels that a lab declares itself; its driver says of what form, and
+    checks them in its `checked_options`.
+    """
 
     name: str
-    kind: type[str] | type[int] | type[float] | type[bool]
-    default: str | int | float | bool
+    kind: type[str] | type[int] | type[float] | type[bool] | type[list[Any]] | type[Secret]
+    default: OptionValue
     help: str
     choices: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
 
-    def checked(self, value: object) -> str | int | float | bool:
+    def checked(self, value: object) -> OptionValue:
         """The value in the option's own type. Raises ConfigurationError saying what is allowed."""
+        if self.kind is Secret:
+            return self._checked_secret(value)
+        if self.kind is list:
+            return self._checked_list(value)
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value) if abs(value) <= sys.float_info.max else math.inf
         if not isinstance(value, self.kind) or (self.kind is int and isinstance(value, bool)):
@@ -56,7 +79,34 @@ class Option:
                 raise ConfigurationError(f"option {self.name}: {value} is below {self.low}")
             if self.high is not None and not value <= self.high:
                 raise ConfigurationError(f"option {self.name}: {value} is above {self.high}")
+        return cast("str | int | float | bool", value)
+
+    def _checked_list(self, value: object) -> OptionValue:
+        if not isinstance(value, list):
+            raise ConfigurationError(f"option {self.name}: {value!r:.60} is no list")
+        try:
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigurationError(f"option {self.name}: not JSON: {error}") from None
+        if UNSTORABLE.search(text):
+            raise ConfigurationError(f"option {self.name} holds characters that cannot be stored")
         return value
+
+    def _checked_secret(self, value: object) -> OptionValue:
+        if value in ("", {}):
+            return ""
+        if isinstance(value, dict) and list(value) == ["secret"]:
+            name = value["secret"]
+            if isinstance(name, str) and SECRET_NAME.fullmatch(name):
+                return {"secret": name}
+        raise ConfigurationError(
+            f'option {self.name} is a secret, which is only named here: {{"secret": "NAME"}}, with capitals, '
+            "digits and underscores; its edge finds it in the environment as LABSITE_SECRET_NAME"
+        )
+
+
+def _nobody(said: Iterable[Said]) -> None:
+    """Where a driver's words go while no session has it."""
 
 
 class Driver:
@@ -64,6 +114,12 @@ class Driver:
 
     `link` is open when `open` is called and is closed after `close`. `read` raises LinkError when the link
     is of no more use, ReplyError when only this answer is; readings of bad channels are returned, not raised.
+
+    A streaming instrument's driver hands what it says between polls, and every event and run, to `tell`, any
+    time from `open` to `close`, on the event loop; a link lost meanwhile is raised by the next `read`. What
+    an instrument has stamped itself carries that stamp, throughout, so that reading it again doubles nothing.
+    `memory` lives on from session to session of one instrument, until the edge stops or its order changes.
+    `secrets` holds, by option name, the words themselves; they belong into no log and no message.
     """
 
     label: ClassVar[str]
@@ -75,6 +131,9 @@ class Driver:
     def __init__(self, link: Link, options: Mapping[str, Any]) -> None:
         self.link = link
         self.settings = self.checked_options(options)
+        self.secrets: Mapping[str, str] = {}
+        self.memory: dict[str, Any] = {}
+        self.tell: Callable[[Iterable[Said]], None] = _nobody
 
     @classmethod
     def checked_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,6 +148,11 @@ class Driver:
     def channels_for(cls, options: Mapping[str, Any]) -> tuple[Channel, ...]:  # noqa: ARG003
         """The channels an instrument with these options has."""
         return cls.channels
+
+    @classmethod
+    def link_settings(cls, options: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG003
+        """What the link is to be told; `options` are checked."""
+        return {}
 
     async def open(self) -> None:
         """Find out what the instrument must be asked; the link has just been opened."""

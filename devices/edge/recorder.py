@@ -4,25 +4,28 @@ The loop only appends to lists. A thread of its own packs batches and waits for 
 holds up a poll; batches are small enough that encoding one does not keep the loop from running.
 """
 
+import json
 import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
 from devices import wire
 from devices.edge.clock import SECOND, Clock, mono
 from devices.edge.spool import DiskTrouble, Row, Spool
-from devices.readings import Flag, Quality, Reading
-from devices.wire import Batch, Gap
+from devices.readings import Event, Flag, Quality, Reading, Run, Said, Vector
+from devices.wire import Batch, EventRow, Gap, RunRow, VectorRow
 
 logger = logging.getLogger(__name__)
 
 VALUES_PER_BATCH = 5_000
 HELD_BYTES_MAX = 8 << 20  # kept in memory while the disk takes nothing
 TEXT_MAX = 4_000
+VECTOR_MAX = 100_000
+FIELDS_BYTES_MAX = 64_000
 IDLE_COMMIT = 5 * SECOND  # how often it is noted that there was nothing to note
 NUMBERS = frozenset({float, int, bool})
 
@@ -42,10 +45,19 @@ class Draft:
         self.texts: dict[str, str] = {}
         self.seen: list[int] = []
         self.gaps: list[Gap] = []
+        self.vectors: list[VectorRow] = []
+        self.labelsets: dict[tuple[str, ...], int] = {}
+        self.events: list[EventRow] = []
+        self.runs: list[RunRow] = []
         self.first = self.last = 0
+        self.beside = 0  # how much there is beside the rows, in values
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.seen or self.gaps)
+        return bool(self.rows or self.seen or self.gaps or self.vectors or self.events or self.runs)
+
+    @property
+    def size(self) -> int:
+        return len(self.values) + self.beside
 
     def row(self, instrument: str, keys: tuple[str, ...], time: int) -> None:
         """Begin one row; its values and qualities follow."""
@@ -61,6 +73,34 @@ class Draft:
         self.seen.append(self.instruments.setdefault(instrument, len(self.instruments)))
         self.seen.append(time)
 
+    def vector(self, instrument: str, key: str, vector: Vector, quality: int, time: int) -> None:
+        """Raises TypeError or ValueError for what is no vector."""
+        if len(vector.values) > VECTOR_MAX or (vector.labels and len(vector.labels) != len(vector.values)):
+            raise ValueError(f"{key}: {len(vector.values)} values with {len(vector.labels)} labels")
+        values = [_finite(value) for value in vector.values]
+        labels = -1
+        if vector.labels:
+            labels = self.labelsets.setdefault(tuple(map(str, vector.labels)), len(self.labelsets))
+        number = self.instruments.setdefault(instrument, len(self.instruments))
+        self.vectors.append(VectorRow(number, key, time, values, labels, quality))
+        self.beside += len(values)
+
+    def event(self, instrument: str, event: Event, time: int, flags: int) -> None:
+        number = self.instruments.setdefault(instrument, len(self.instruments))
+        fields = _plain(event.fields)
+        self.events.append(EventRow(number, time, event.kind[:60], event.text[:TEXT_MAX], fields, flags))
+        self.beside += 10
+
+    def run(self, instrument: str, run: Run, time: int) -> None:
+        number = self.instruments.setdefault(instrument, len(self.instruments))
+        self.runs.append(
+            RunRow(
+                number, time, run.id[:200], run.kind[:60], run.state, run.title[:300], run.progress,
+                run.start, run.end, _plain(run.fields), own_time=run.time is not None,
+            )
+        )  # fmt: skip
+        self.beside += 10
+
     def flag(self, qualities: Sequence[int], flags: int) -> None:
         """Qualities of the row whose values were just added."""
         if self.qualities is None:
@@ -68,8 +108,7 @@ class Draft:
         self.qualities.extend([quality | flags for quality in qualities] if flags else map(int, qualities))
 
     def packed(self) -> Row:
-        times = [*self.seen[1::2], *(gap.end for gap in self.gaps)]
-        first, last = (self.first, self.last) if self.rows else (min(times), max(times))
+        first, last = self._span()
         batch = Batch(
             list(self.instruments),
             [list(keys) for keys in self.keysets],
@@ -79,8 +118,20 @@ class Draft:
             self.texts,
             self.seen,
             self.gaps,
+            self.vectors,
+            [list(labels) for labels in self.labelsets],
+            self.events,
+            self.runs,
         )
         return Row(wire.pack(batch), first, last, self.boot, self.anchor, self.sure)
+
+    def _span(self) -> tuple[int, int]:
+        """From when to when, for the gap if it should be lost; of readings, if there are any."""
+        if self.rows:
+            return self.first, self.last
+        beside = [row.time for rows in (self.vectors, self.events, self.runs) for row in rows]
+        times = beside or [*self.seen[1::2], *(gap.end for gap in self.gaps)]
+        return min(times), max(times)
 
 
 class Recorder:
@@ -118,8 +169,32 @@ class Recorder:
             self._row(instrument, keys, values, qualities, time, 0)
         else:
             self._add_by_time(instrument, readings, time)
-        if len(self._draft.values) >= VALUES_PER_BATCH:
+        if self._draft.size >= VALUES_PER_BATCH:
             self.cut()
+
+    def tell(self, instrument: str, said: Iterable[Said], time: int) -> None:
+        """Readings, events and runs as a driver tells them; of one it cannot be, nothing is noted.
+
+        Raises TypeError or ValueError for what is none of these.
+        """
+        readings: list[Reading] = []
+        for one in said:
+            if isinstance(one, Reading):
+                readings.append(one)
+            elif isinstance(one, Event):
+                flags = self._flags(own_time=one.time is not None)
+                self._draft.event(instrument, one, time if one.time is None else one.time, flags)
+            elif isinstance(one, Run):
+                self._draft.run(instrument, one, time if one.time is None else one.time)
+            else:
+                raise TypeError(f"{one!r:.60} is no reading, event or run")
+        if readings:
+            self.add(instrument, readings, time)
+        elif self._draft.size >= VALUES_PER_BATCH:
+            self.cut()
+
+    def _flags(self, *, own_time: bool) -> int:
+        return (Flag.INSTRUMENT_TIME if own_time else 0) | (0 if self._clock.sure else Flag.CLOCK_UNSURE)
 
     def see(self, instrument: str, time: int) -> None:
         """A poll that was answered and brought nothing new."""
@@ -178,9 +253,15 @@ class Recorder:
         time: int,
         flags: int,
     ) -> None:
+        kinds = set(map(type, values))
+        if Vector in kinds:
+            keys, values, qualities = self._take_vectors(instrument, keys, values, qualities, time, flags)
+            if not keys:
+                return
+            kinds = set(map(type, values))
         draft = self._draft
         start = len(draft.values)
-        if set(map(type, values)) <= NUMBERS and isfinite(sum(values)):
+        if kinds <= NUMBERS and isfinite(sum(values)):
             numbers: list[float | None] = list(map(float, values))
         else:
             numbers, qualities = _odd(values, qualities)
@@ -193,6 +274,26 @@ class Recorder:
             flags |= Flag.CLOCK_UNSURE
         if flags or draft.qualities is not None or any(qualities):
             draft.flag(qualities, flags)
+
+    def _take_vectors(
+        self,
+        instrument: str,
+        keys: tuple[str, ...],
+        values: tuple[Any, ...],
+        qualities: tuple[int, ...],
+        time: int,
+        flags: int,
+    ) -> tuple[tuple[str, ...], tuple[Any, ...], tuple[int, ...]]:
+        """Note the vectors of a row; what of it is none."""
+        flags |= self._flags(own_time=False)
+        rest = []
+        for key, value, quality in zip(keys, values, qualities, strict=True):
+            if isinstance(value, Vector):
+                self._draft.vector(instrument, key, value, quality | flags, time)
+            else:
+                rest.append((key, value, quality))
+        kept = tuple(zip(*rest, strict=True)) or ((), (), ())
+        return kept[0], kept[1], kept[2]
 
     # ---- from the uplink's thread
 
@@ -247,6 +348,19 @@ class Recorder:
             self._held_bytes -= len(row.packed)
         if sequences:
             self._saved(sequences)
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not isfinite(value) else float(value)
+
+
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields as JSON can carry them. Raises TypeError or ValueError for what it cannot."""
+    text = json.dumps(dict(fields), allow_nan=False)
+    if len(text) > FIELDS_BYTES_MAX:
+        raise ValueError(f"fields of {len(text)} bytes")
+    plain: dict[str, Any] = json.loads(text)
+    return plain
 
 
 def _odd(values: Sequence[Any], qualities: Sequence[int]) -> tuple[list[float | None], tuple[int, ...]]:

@@ -4,10 +4,13 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from devices import drivers, links
 from devices.drivers.base import Driver
+from devices.edge import secrets
 from devices.edge.clock import SECOND, Clock
 from devices.edge.deadline import Deadline
 from devices.edge.doorway import Doorway
@@ -15,7 +18,7 @@ from devices.edge.health import Tally
 from devices.edge.recorder import Recorder
 from devices.errors import ConfigurationError, DriverError, LinkError, ReplyError
 from devices.links.base import Address, Link
-from devices.readings import Quality, Reading
+from devices.readings import Quality, Reading, Said
 from devices.wire import Gap, Order
 
 logger = logging.getLogger(__name__)
@@ -50,6 +53,8 @@ class Session:
         self._recorder, self._clock, self._tally = recorder, clock, tally
         self._driver: Driver | None = None
         self._link: Link | None = None
+        self._telling: Driver | None = None  # may tell something; not yet `_driver` while it opens
+        self._memory: dict[str, Any] = {}
         self._outage: Outage | None = None
         self._complained = ""
         self._deadline = Deadline(DEADLINE)
@@ -98,8 +103,12 @@ class Session:
         order = self.order
         address = Address.parse(order.address)
         driver_class = drivers.load(order.driver)
-        self._link = await links.connect(address, DEADLINE)
+        options = driver_class.checked_options(order.options)
+        words = secrets.of(options, address)
+        self._link = await links.connect(address, DEADLINE, driver_class.link_settings(options))
         driver = driver_class(self._link, order.options)
+        driver.secrets, driver.memory, driver.tell = words, self._memory, self._take
+        self._telling = driver
         try:
             await driver.open()
         except ReplyError as error:
@@ -111,12 +120,22 @@ class Session:
 
     async def _drop(self) -> None:
         driver, link, self._driver, self._link = self._driver, self._link, None, None
+        telling, self._telling = self._telling, None
         self._tally.connected -= driver is not None
-        for thing in (driver, link):
+        for thing in (driver or telling, link):
             if thing is not None:
                 with contextlib.suppress(Exception):
                     async with asyncio.timeout(FAREWELL):
                         await thing.close()
+        if telling is not None:
+            telling.tell = _nobody
+
+    def _take(self, said: Iterable[Said]) -> None:
+        """What a driver tells between polls."""
+        try:
+            self._recorder.tell(self.order.instrument, said, self._clock.now())
+        except Exception as error:  # noqa: BLE001 - a driver's mistake must not end what it is doing
+            self._complain(error)
 
     def _record(self, readings: list[Reading]) -> None:
         now = self._clock.now()
@@ -166,7 +185,9 @@ class Session:
             channels = drivers.load(self.order.driver).channels_for(self.order.options)
         except DriverError:
             return
-        readings = [Reading(channel.key, None, Quality.BAD) for channel in channels]
+        readings = [
+            Reading(channel.key, None, Quality.BAD) for channel in channels if channel.kind != "vector"
+        ]
         if readings:
             self._recorder.add(self.order.instrument, readings, self._clock.now())
 
@@ -180,6 +201,10 @@ class Session:
         self._complained = text
         foreseen = isinstance(error, DriverError | OSError | EOFError)
         logger.warning("%s: %s", self.order.name, text, exc_info=None if foreseen else error)
+
+
+def _nobody(said: Iterable[Said]) -> None:
+    """The session is over."""
 
 
 def _is_ending() -> bool:

@@ -1,11 +1,14 @@
 """The table of links: which class opens an address, by the scheme of its URL."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from devices.errors import ConfigurationError
 from devices.links.base import Address, Link
 from devices.links.local import LocalLink
-from devices.links.tcp import TcpLink
+from devices.links.tcp import TcpLink, TlsLink
 
-LINKS: tuple[type[Link], ...] = (TcpLink, LocalLink)
+LINKS: tuple[type[Link], ...] = (TcpLink, TlsLink, LocalLink)
 BY_SCHEME = {scheme: link for link in LINKS for scheme in link.schemes}
 
 
@@ -16,14 +19,15 @@ def check(url: str) -> Address:
     return address
 
 
-async def connect(address: Address, deadline: float) -> Link:
+async def connect(address: Address, deadline: float, settings: Mapping[str, Any] | None = None) -> Link:
     """Open the link to an address; `deadline` in seconds bounds this and each exchange afterwards.
+    `settings`: what its driver wants of it.
 
     Raises ConfigurationError if no link can open such an address, LinkError if it does not open now.
     """
     link_class = _link_class(address)
     link_class.check(address)
-    link = link_class(address, deadline)
+    link = link_class(address, deadline, settings)
     await link.open()
     return link
 

@@ -1,7 +1,8 @@
 """What a link is: bytes to one port, bus or host, opened with a time-out and closed for good."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 from devices.errors import ConfigurationError
@@ -39,13 +40,15 @@ class Address:
 
 
 class Link:
-    """The base of all links. `deadline` in seconds bounds each exchange."""
+    """The base of all links. `deadline` in seconds bounds each exchange; `settings` are what the driver wants
+    of its link (`Driver.link_settings`)."""
 
     schemes: ClassVar[tuple[str, ...]]
 
-    def __init__(self, address: Address, deadline: float) -> None:
+    def __init__(self, address: Address, deadline: float, settings: Mapping[str, Any] | None = None) -> None:
         self.address = address
         self.deadline = deadline
+        self.settings = settings or {}
 
     @classmethod
     def check(cls, address: Address) -> None:

@@ -11,7 +11,8 @@ import pytest
 from devices import links
 from devices.errors import LinkError
 from devices.links.base import Address
-from devices.links.tcp import LINE_BYTES_MAX, TcpLink
+from devices.links.stream import LINE_BYTES_MAX
+from devices.links.tcp import TcpLink
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
