@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from devices import simulators
-from devices.simulators import faults
+from devices.simulators import doors, faults
 from devices.simulators.base import BadSetting, Simulator
+from devices.simulators.doors import AnyDoor
 from devices.simulators.faults import BadFault, Fault, Faults
 from devices.simulators.ledger import Ledger
-from devices.simulators.tcp import Door
 
 LOOK_EVERY = 0.05  # seconds between looks at whether an instrument is switched off
 
@@ -29,11 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     simulator = simulators.load(chosen.driver)
     try:
         instruments = _instruments(simulator, chosen)
-        host, port = _host_and_port(chosen.listen, chosen.count)
+        asyncio.run(serve(instruments, chosen.listen, chosen.ledger))
     except (BadFault, BadSetting) as error:
         parser.error(str(error))
-    try:
-        asyncio.run(_serve(instruments, host, port, chosen.ledger))
     except sqlite3.Error as error:
         sys.exit(f"cannot write the ledger {chosen.ledger}: {error}")
     except OSError as error:
@@ -50,9 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("driver", choices=sorted(simulators.SIMULATORS), metavar="DRIVER", help="%(choices)s")
     parser.add_argument(
         "--listen",
-        default="127.0.0.1:0",
-        metavar="ADDRESS",
-        help="host:port; port 0 (the default) takes free ones, with another, instrument n is at port + n",
+        default="",
+        metavar="WHERE",
+        help="host:port; port 0 (as in the default, 127.0.0.1:0) takes free ones, with another, instrument n "
+        "is at port + n. Of serial ports, the path at which they are to be found; of files, a folder",
     )
     parser.add_argument(
         "--count", type=_at_least_one, default=1, metavar="N", help="how many instruments (1)"
@@ -87,13 +86,6 @@ def _at_least_one(text: str) -> int:
     return int(text)
 
 
-def _host_and_port(text: str, count: int) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or int(port) + (count - 1 if int(port) else 0) > 65_535:
-        raise BadSetting(f"--listen {text!r}: write host:port, as in 127.0.0.1:0; ports end at 65535")
-    return host.strip("[]"), int(port)
-
-
 def _instruments(simulator: type[Simulator], chosen: argparse.Namespace) -> list[Simulator]:
     parsed = [Fault.parse(text, simulator.faults_of_its_own) for text in chosen.fault]
     wrong = [text for text in chosen.set if "=" not in text]
@@ -106,37 +98,39 @@ def _instruments(simulator: type[Simulator], chosen: argparse.Namespace) -> list
     ]
 
 
-async def _serve(instruments: list[Simulator], host: str, port: int, ledger_path: Path | None) -> None:
+async def serve(instruments: list[Simulator], where: str, ledger_path: Path | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     _allow_many_connections()
-    ledger = Ledger(ledger_path, instruments[0].driver) if ledger_path else None
+    ledger = Ledger(ledger_path) if ledger_path else None
     record = ledger.add if ledger else None
-    doors = []
+    open_doors: list[AnyDoor] = []
     try:
-        doors += [Door(each, host, port and port + each.number, record) for each in instruments]
-        if ledger:
-            ledger.enter([door.address for door in doors])
-        for door in doors:
-            line = {
-                "address": door.address,
-                "driver": door.simulator.driver,
-                "instrument": door.simulator.number,
-            }
-            sys.stdout.write(json.dumps(line) + "\n")
+        for place, each in enumerate(instruments):
+            open_doors.append(doors.opened(each, where, place, record))
+            if ledger:
+                ledger.enter(each.number, open_doors[-1].address, each.driver)
+        for door in open_doors:
+            announce(door)
         sys.stdout.flush()
         gc.freeze()  # thousands of instruments are there for good
-        await _look_until(stop, doors)
+        await _look_until(stop, open_doors)
     finally:
-        for door in doors:
+        for door in open_doors:
             await door.close()
         if ledger:
             ledger.close()
 
 
-async def _look_until(stop: asyncio.Event, doors: list[Door]) -> None:
-    watched = [door for door in doors if door.simulator.faults.has("refuse")]
+def announce(door: AnyDoor) -> None:
+    simulator = door.simulator
+    line = {"address": door.address, "driver": simulator.driver, "instrument": simulator.number}
+    sys.stdout.write(json.dumps(line) + "\n")
+
+
+async def _look_until(stop: asyncio.Event, open_doors: list[AnyDoor]) -> None:
+    watched = [door for door in open_doors if door.simulator.faults.has("refuse")]
     while not stop.is_set():
         for door in watched:
             door.look()

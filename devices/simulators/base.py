@@ -1,9 +1,12 @@
 """What a simulated instrument is, whatever its wire: it hears bytes and answers through its client."""
 
+import ssl
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import Random
 from typing import Any, ClassVar, Protocol
 
-from devices.simulators.faults import Faults
+from devices.simulators.faults import Faults, torn_line
 
 
 class BadSetting(ValueError):
@@ -13,8 +16,9 @@ class BadSetting(ValueError):
 class Client(Protocol):
     """The other side of one connection, as an instrument sees it."""
 
-    def answer(self, line: bytes, *, reading: bool = False) -> None:
-        """Send an answer, through the faults; `reading`: it carries values and belongs in the ledger."""
+    def answer(self, data: bytes, *, reading: bool | str = False) -> None:
+        """Send an answer, through the faults; `reading`: it carries values and belongs in the ledger, as it
+        is (True) or, where the wire is binary or many answers make one reading, as this text."""
 
     def close(self) -> None:
         """Close the connection once all is sent."""
@@ -24,7 +28,7 @@ class Client(Protocol):
 
 
 class Session(Protocol):
-    """One client's conversation with an instrument."""
+    """One client's conversation with an instrument; begins when it is connected."""
 
     def hear(self, chunk: bytes) -> None:
         """Bytes came; they need not be whole lines."""
@@ -37,7 +41,7 @@ class Simulator:
     """One simulated instrument. `clock` gives monotonic seconds; `number` is its place among --count."""
 
     driver: ClassVar[str]
-    scheme: ClassVar[str] = "tcp"
+    scheme: str = "tcp"  # of its address, which says by what door it is reached (`doors.DOORS`)
     connections_max: ClassVar[int] = 100
     settings: ClassVar[Mapping[str, str]] = {}  # what --set takes: name → help
     faults_of_its_own: ClassVar[tuple[str, ...]] = ()
@@ -53,6 +57,7 @@ class Simulator:
         self.faults = faults
         self.clock = clock
         self.started = clock()
+        self.is_plugged = True  # what a person does: no answer by any door without it
 
     @property
     def elapsed(self) -> float:
@@ -68,5 +73,37 @@ class Simulator:
         raise NotImplementedError
 
     def is_on(self) -> bool:
-        """Whether it can be connected to at all."""
+        """Whether the instrument is up, as far as its own state goes."""
         return True
+
+    def can_be_reached(self) -> bool:
+        """Whether it can be connected to at all."""
+        fault = self.faults.standing("refuse", self.number, self.elapsed)
+        return self.is_plugged and self.is_on() and (fault is None or fault.p < 1)
+
+    def address(self, host: str, port: int) -> str:
+        """Its URL where it is reached by TCP."""
+        return f"{self.scheme}://{host}:{port}"
+
+    def garbage(self, answer: bytes, random: Random) -> bytes:
+        """What comes as the answer in the fault of this name: never to be taken for one, not even for one
+        with other values. This one is for a wire of lines."""
+        return torn_line(answer, random)
+
+    def adjust_tls(self, context: ssl.SSLContext) -> None:
+        """Set the instrument's own protocols, ciphers or certificate (`load_cert_chain`); by TLS only."""
+
+
+class FileSimulator(Simulator):
+    """One that has no wire and writes files."""
+
+    scheme = "file"
+    every: ClassVar[float] = 1.0  # seconds
+
+    def write(self, folder: Path) -> list[str]:
+        """Bring its files up to date; what of it are readings, each as a text for the ledger."""
+        raise NotImplementedError
+
+    def address_of(self, folder: Path) -> str:
+        """Its URL."""
+        return folder.as_uri()

@@ -12,7 +12,7 @@ A fault is written `KIND[:key=value,…]`. Each holds at all times and for every
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -28,6 +28,8 @@ KINDS = {
 NUMBERS = {"p": 1.0, "from": 0.0, "to": math.inf, "every": 0.0, "for": 0.0, "delay": 0.0}
 DELAYS = {"slow": 1.0, "merge": 0.02}
 PIECES_APART = 0.005  # seconds; enough for the kernel to send each by itself
+
+Garbage = Callable[[bytes, random.Random], bytes]
 
 
 class BadFault(ValueError):
@@ -108,11 +110,13 @@ class Faults:
         self._of_exchanges = [f for f in self.faults if f.kind in KINDS and f.kind != "refuse"]
         self._random = random.Random(seed)  # noqa: S311 - a simulation
 
-    def deliver(self, answer: bytes, instrument: int, at: float) -> Delivery | None:
+    def deliver(
+        self, answer: bytes, instrument: int, at: float, garbage: Garbage | None = None
+    ) -> Delivery | None:
         """How an answer goes out; None: as it is. The first fault that applies wins."""
         for fault in self._of_exchanges:
             if fault.holds(instrument, at) and (fault.p >= 1 or self._random.random() < fault.p):
-                return self._delivery(fault, answer)
+                return self._delivery(fault, answer, garbage or torn_line)
         return None
 
     def standing(self, kind: str, instrument: int, at: float) -> Fault | None:
@@ -125,29 +129,30 @@ class Faults:
     def chance(self, share: float) -> bool:
         return share >= 1 or self._random.random() < share
 
-    def _delivery(self, fault: Fault, answer: bytes) -> Delivery:
+    def _delivery(self, fault: Fault, answer: bytes, garbage: Garbage) -> Delivery:
         if fault.kind == "hang":
             return Delivery((), answered=False)
         if fault.kind == "close":
             return Delivery(((0.0, answer[: len(answer) // 2]),), answered=False, closes=True)
         if fault.kind == "garbage":
-            return Delivery(((0.0, self._garbage(answer)),), answered=False)
+            return Delivery(((0.0, garbage(answer, self._random)),), answered=False)
         if fault.kind == "split":
             return Delivery(self._pieces(answer), answered=True)
         return Delivery(((fault.delay, answer),), answered=True, joins=fault.kind == "merge")  # or slow
-
-    def _garbage(self, answer: bytes) -> bytes:
-        """One line that cannot be taken for an answer, not even for one with other values."""
-        if self.chance(0.5):
-            return answer[: len(answer) // 2] + b"\n"
-        noise = self._random.randbytes(self._random.randint(1, 200))
-        return b"\xff" + noise.replace(b"\n", b"").replace(b"\r", b"") + b"\n"
 
     def _pieces(self, answer: bytes) -> tuple[tuple[float, bytes], ...]:
         cuts = sorted(self._random.sample(range(1, len(answer)), min(3, len(answer) - 1)))
         bounds = [0, *cuts, len(answer)]
         pieces = [answer[a:b] for a, b in pairwise(bounds)]
         return tuple((PIECES_APART if number else 0.0, piece) for number, piece in enumerate(pieces))
+
+
+def torn_line(answer: bytes, chance: random.Random) -> bytes:
+    """Half an answer, or noise, as one line: none that could be taken for an answer with other values."""
+    if chance.random() < 0.5:
+        return answer[: len(answer) // 2] + b"\n"
+    noise = chance.randbytes(chance.randint(1, 200))
+    return b"\xff" + noise.replace(b"\n", b"").replace(b"\r", b"") + b"\n"
 
 
 def _pair(text: str, part: str) -> tuple[str, str]:

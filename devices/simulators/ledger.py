@@ -22,8 +22,10 @@ from devices import simulators
 COMMIT_EVERY = 0.1
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS run (id INTEGER PRIMARY KEY, started_at INTEGER, driver TEXT, pid INTEGER);
-CREATE TABLE IF NOT EXISTS instrument (run INTEGER, number INTEGER, address TEXT, PRIMARY KEY (run, number));
+CREATE TABLE IF NOT EXISTS run (id INTEGER PRIMARY KEY, started_at INTEGER, pid INTEGER);
+CREATE TABLE IF NOT EXISTS instrument (
+    run INTEGER, number INTEGER, address TEXT, driver TEXT, PRIMARY KEY (run, number)
+);
 CREATE TABLE IF NOT EXISTS reply (
     id INTEGER PRIMARY KEY, run INTEGER, instrument INTEGER, sent_at INTEGER, sent_mono INTEGER, reply TEXT
 );
@@ -36,14 +38,14 @@ SELECT ?, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract
 SELECT = """
 SELECT reply.run, instrument, address, driver, sent_at, sent_mono, reply FROM reply
 JOIN instrument ON instrument.run = reply.run AND instrument.number = reply.instrument
-JOIN run ON run.id = reply.run ORDER BY reply.id
+ORDER BY reply.id
 """
 
 
 class Ledger:
     """The writer's side. `add` only appends to a list; a thread of its own commits."""
 
-    def __init__(self, path: Path, driver: str) -> None:
+    def __init__(self, path: Path) -> None:
         self._rows: list[tuple[int, int, int, str]] = []
         self._stopping = threading.Event()
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -51,16 +53,16 @@ class Ledger:
         self._database.execute("PRAGMA synchronous=OFF")  # it outlives the process, not a power cut
         self._database.executescript(SCHEMA)
         cursor = self._database.execute(
-            "INSERT INTO run (started_at, driver, pid) VALUES (?, ?, ?)", (_now(), driver, os.getpid())
+            "INSERT INTO run (started_at, pid) VALUES (?, ?)", (_now(), os.getpid())
         )
         self.run = cursor.lastrowid
         self._thread = threading.Thread(target=self._commit_until_stopped, name="ledger", daemon=True)
         self._thread.start()
 
-    def enter(self, addresses: list[str]) -> None:
-        """Note under which address each instrument of this run is found."""
-        rows = [(self.run, number, address) for number, address in enumerate(addresses)]
-        self._database.executemany("INSERT INTO instrument VALUES (?, ?, ?)", rows)
+    def enter(self, number: int, address: str, driver: str) -> None:
+        """Note where an instrument of this run is found, and which driver reads it."""
+        values = (self.run, number, address, driver)
+        self._database.execute("INSERT INTO instrument VALUES (?, ?, ?, ?)", values)
 
     def add(self, instrument: int, reply: str) -> None:
         """Note a reply that was handed to the kernel just now."""

@@ -3,21 +3,28 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
-from collections import deque
-from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import Self
 
-from devices.simulators.base import Simulator
-from devices.simulators.faults import Delivery
+from devices.simulators.base import BadSetting, Simulator
+from devices.simulators.client import Record, WireClient
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST
-Record = Callable[[int, str], None]
+ANYWHERE = "127.0.0.1:0"
 
 
 class Door:
     """An instrument's port. It is shut, so that a connection is refused, while no more clients fit."""
+
+    tls: ssl.SSLContext | None = None
+
+    @classmethod
+    def at(cls, simulator: Simulator, where: str, place: int, record: Record | None) -> Self:
+        """`where`: host:port. With several instruments, each is at a port of its own, counted from there."""
+        host, port = host_and_port(where or ANYWHERE, place)
+        return cls(simulator, host, port, record)
 
     def __init__(self, simulator: Simulator, host: str, port: int, record: Record | None) -> None:
         self.simulator = simulator
@@ -34,13 +41,13 @@ class Door:
     def address(self) -> str:
         host, port = self._socket.getsockname()[:2]
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - shown, not bound
-        return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+        return self.simulator.address(f"[{host}]" if ":" in host else host, port)
 
     def look(self) -> None:
         """Open or shut the door as the instrument's state and the number of clients ask for."""
         if self._is_closed:
             return
-        if not self._answers():
+        if not self.simulator.can_be_reached():
             for client in tuple(self.clients):
                 client.reset()
             self._shut()
@@ -58,10 +65,6 @@ class Door:
         for client in tuple(self.clients):
             client.close()
         await asyncio.sleep(0)
-
-    def _answers(self) -> bool:
-        fault = self.simulator.faults.standing("refuse", self.simulator.number, self.simulator.elapsed)
-        return self.simulator.is_on() and (fault is None or fault.p < 1)
 
     def _open(self) -> None:
         if not self.is_open:
@@ -98,35 +101,15 @@ class Door:
 
     async def _welcome(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            await self.loop.connect_accepted_socket(partial(TcpClient, self), connection)
+            await self.loop.connect_accepted_socket(partial(TcpClient, self), connection, ssl=self.tls)
 
 
-class TcpClient(asyncio.Protocol):
-    """One connection. Answers go out in order; one for which there is no room is dropped."""
-
-    transport: asyncio.Transport
+class TcpClient(WireClient):
+    """One connection to an instrument's port, bare or under TLS."""
 
     def __init__(self, door: Door) -> None:
+        super().__init__(door.simulator, door.record)
         self.door = door
-        self.simulator = door.simulator
-        self._waiting: deque[tuple[float, bytes, str | None, bool]] = deque()  # due, piece, reading, closes
-        self._unsent: list[str] = []  # readings in the transport's own buffer
-        self._is_full = False
-        self._loop = door.loop
-        self.session = self.simulator.session(self)
-
-    # ---- what the instrument says
-
-    def answer(self, line: bytes, *, reading: bool = False) -> None:
-        delivery = self.simulator.faults.deliver(line, self.simulator.number, self.simulator.elapsed)
-        reply = line.decode() if reading else None
-        if delivery is None and not self._waiting:
-            self._write(line, [reply] if reply else [])
-        else:
-            self._queue(delivery or Delivery(((0.0, line),), answered=True), reply)
-
-    def close(self) -> None:
-        self.transport.close()
 
     def reset(self) -> None:
         sock = self.transport.get_extra_info("socket")
@@ -134,76 +117,22 @@ class TcpClient(asyncio.Protocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.transport.abort()
 
-    # ---- answers that wait
-
-    def _queue(self, delivery: Delivery, reply: str | None) -> None:
-        """Behind what already waits; a later piece's delay runs from the piece before it."""
-        was_empty = not self._waiting
-        due = self._loop.time()
-        last = len(delivery.pieces) - 1
-        for number, (delay, piece) in enumerate(delivery.pieces):
-            due += delay
-            if self._waiting:
-                before = self._waiting[-1][0]
-                due = before if delivery.joins else max(due, before)
-            reading = reply if delivery.answered and number == last else None
-            self._waiting.append((due, piece, reading, delivery.closes and number == last))
-        if was_empty:
-            self._send_what_is_due()
-
-    def _send_what_is_due(self) -> None:
-        """All that is due goes out in one packet."""
-        now = self._loop.time()
-        pieces, readings, closes = [], [], False
-        while self._waiting and self._waiting[0][0] <= now and not closes:
-            _, piece, reading, closes = self._waiting.popleft()
-            pieces.append(piece)
-            readings += [reading] if reading else []
-        if pieces:
-            self._write(b"".join(pieces), readings)
-        if closes:
-            self._waiting.clear()
-            self.transport.close()
-        elif self._waiting:
-            self._loop.call_at(self._waiting[0][0], self._send_what_is_due)
-
-    def _write(self, piece: bytes, readings: list[str]) -> None:
-        if self._is_full or self.transport.is_closing():
-            return
-        self.transport.write(piece)
-        if self.transport.get_write_buffer_size():
-            self._unsent = readings
-        elif not self.transport.is_closing():  # as it is if the write found the connection broken
-            self._note(readings)
-
-    def _note(self, readings: list[str]) -> None:
-        if self.door.record:
-            for reading in readings:
-                self.door.record(self.simulator.number, reading)
-
-    # ---- called by the event loop
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(high=0)
         self.door.clients.add(self)
+        super().connection_made(transport)
 
-    def data_received(self, chunk: bytes) -> None:
-        self.session.hear(chunk)
-
-    def pause_writing(self) -> None:
-        self._is_full = True
-
-    def resume_writing(self) -> None:
-        self._is_full = False
-        readings, self._unsent = self._unsent, []
-        self._note(readings)
-
-    def connection_lost(self, _error: Exception | None) -> None:
-        self.session.end()
-        self._waiting.clear()
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
         self.door.clients.discard(self)
         self.door.look()
+
+
+def host_and_port(text: str, place: int = 0) -> tuple[str, int]:
+    """The address of the instrument at this place, counted from 0. Raises BadSetting."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) + (place if int(port) else 0) > 65_535:
+        raise BadSetting(f"--listen {text!r}: write host:port, as in 127.0.0.1:0; ports end at 65535")
+    return host.strip("[]"), int(port) and int(port) + place
 
 
 def _bound(host: str, port: int) -> socket.socket:

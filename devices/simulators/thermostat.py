@@ -97,7 +97,7 @@ class Thermostat(Simulator):
         self.sessions: set[ThermostatSession] = set()
         self.is_gone = False
         self.flash: dict[int, Settings] = {}
-        self.address = "192.168.1.26/24"
+        self.ipv4 = "192.168.1.26/24"
         self.gateway = ""
         self._commands = commands_of(self.dialect)
         self._boot()
@@ -339,11 +339,11 @@ class Thermostat(Simulator):
 
     def show_address(self) -> list[str]:
         gateway = f',"gateway":"{self.gateway}"' if self.gateway else ""
-        return [f'{{"addr":"{self.address}"{gateway}}}']
+        return [f'{{"addr":"{self.ipv4}"{gateway}}}']
 
     def set_address(self, address: str, prefix: str, gateway: str | None) -> list[str]:
         """The answer still comes from the old address; then every connection is dead."""
-        self.address = f"{_octets(address)}/{int(prefix)}"
+        self.ipv4 = f"{_octets(address)}/{int(prefix)}"
         self.gateway = _octets(gateway) if gateway else ""
         self.is_gone = int(prefix) > 32  # the firmware crashes with it at every start
         return [DONE]

@@ -2,14 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Self
 
 from devices import drivers, links
-from devices.drivers.base import Driver
+from devices.drivers.base import Driver, OptionValue
+from devices.simulators import doors
+from devices.simulators.base import Simulator
+from devices.simulators.client import Record
+from devices.simulators.doors import AnyDoor
 from devices.simulators.faults import Fault, Faults
-from devices.simulators.tcp import Door, Record
+from devices.simulators.tcp import Door
 from devices.simulators.thermostat import Thermostat
 
 
@@ -31,10 +35,10 @@ class Overheard:
         self.readings = 0
         self.end = ""
 
-    def answer(self, line: bytes, *, reading: bool = False) -> None:
-        assert line.endswith(b"\n")
-        self.lines.append(line[:-1].decode())
-        self.readings += reading
+    def answer(self, data: bytes, *, reading: bool | str = False) -> None:
+        assert data.endswith(b"\n")
+        self.lines.append(data[:-1].decode())
+        self.readings += bool(reading)
 
     def close(self) -> None:
         self.end = "closed"
@@ -75,8 +79,27 @@ async def served(
     **settings: str,
 ) -> AsyncIterator[Door]:
     """A thermostat behind a door of its own."""
-    parsed = Faults([Fault.parse(text, Thermostat.faults_of_its_own) for text in faults])
-    door = Door(Thermostat(number, 0, settings, parsed, clock), "127.0.0.1", 0, record)
+    async with behind_a_door(
+        Thermostat, *faults, number=number, record=record, clock=clock, settings=settings
+    ) as door:
+        assert isinstance(door, Door)
+        yield door
+
+
+@asynccontextmanager
+async def behind_a_door(
+    kind: type[Simulator],
+    *faults: str,
+    where: str = "",
+    number: int = 0,
+    seed: int = 0,
+    record: Record | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[AnyDoor]:
+    """A simulated instrument of any kind, on the wire it is made for."""
+    parsed = Faults([Fault.parse(text, kind.faults_of_its_own) for text in faults], seed)
+    door = doors.opened(kind(number, seed, settings or {}, parsed, clock), where, 0, record)
     try:
         yield door
     finally:
@@ -84,13 +107,16 @@ async def served(
 
 
 @asynccontextmanager
-async def driven(door: Door, deadline: float = 5.0) -> AsyncIterator[Driver]:
+async def driven(door: AnyDoor, deadline: float = 5.0, **options: OptionValue) -> AsyncIterator[Driver]:
     """The real driver, connected and open."""
-    link = await links.connect(links.check(door.address), deadline)
+    driver_class = drivers.load(door.simulator.driver)
+    settings = driver_class.link_settings(driver_class.checked_options(options))
+    link = await links.connect(links.check(door.address), deadline, settings)
     try:
-        driver = drivers.load("thermostat")(link, {})
+        driver = driver_class(link, options)
         await driver.open()
         yield driver
+        await driver.close()
     finally:
         await link.close()
 
