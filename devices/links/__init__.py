@@ -1,21 +1,27 @@
-"""The table of links: which class opens an address, by the scheme of its URL."""
+"""The table of links: which class opens an address, by the scheme of its URL.
+
+A link's module is imported when such an address is first met: an edge carries only the libraries it uses.
+"""
 
 from collections.abc import Mapping
+from functools import cache
+from pkgutil import resolve_name
 from typing import Any
 
 from devices.errors import ConfigurationError
 from devices.links.base import Address, Link
-from devices.links.local import LocalLink
-from devices.links.tcp import TcpLink, TlsLink
 
-LINKS: tuple[type[Link], ...] = (TcpLink, TlsLink, LocalLink)
-BY_SCHEME = {scheme: link for link in LINKS for scheme in link.schemes}
+LINKS = {
+    "edge": "devices.links.local:LocalLink",
+    "tcp": "devices.links.tcp:TcpLink",
+    "tls": "devices.links.tcp:TlsLink",
+}
 
 
 def check(url: str) -> Address:
     """Take an address apart. Raises ConfigurationError, for people, if no link can open it."""
     address = Address.parse(url)
-    _link_class(address).check(address)
+    load(address).check(address)
     return address
 
 
@@ -25,18 +31,29 @@ async def connect(address: Address, deadline: float, settings: Mapping[str, Any]
 
     Raises ConfigurationError if no link can open such an address, LinkError if it does not open now.
     """
-    link_class = _link_class(address)
+    link_class = load(address)
     link_class.check(address)
     link = link_class(address, deadline, settings)
     await link.open()
     return link
 
 
-def _link_class(address: Address) -> type[Link]:
-    try:
-        return BY_SCHEME[address.scheme]
-    except KeyError:
-        known = ", ".join(f"{scheme}://" for scheme in BY_SCHEME)
+def load(address: Address) -> type[Link]:
+    """The class that opens an address. Raises ConfigurationError if there is none or it does not load."""
+    if address.scheme not in LINKS:
+        known = ", ".join(f"{scheme}://" for scheme in LINKS)
         raise ConfigurationError(
             f"address {address.url!r}: no link for {address.scheme}://, only for {known}"
-        ) from None
+        )
+    try:
+        return _link_class(address.scheme)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"address {address.url!r}: what opens {address.scheme}:// is not installed: {error}"
+        ) from error
+
+
+@cache
+def _link_class(scheme: str) -> type[Link]:
+    link_class: type[Link] = resolve_name(LINKS[scheme])
+    return link_class

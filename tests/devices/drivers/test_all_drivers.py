@@ -24,7 +24,7 @@ def test_a_driver_declares_itself(name: str) -> None:
     assert driver.__doc__
     address = links.check(driver.example)
     assert address.scheme in driver.schemes
-    assert all(scheme in links.BY_SCHEME for scheme in driver.schemes)
+    assert all(scheme in links.LINKS for scheme in driver.schemes)
 
 
 @every_driver
