@@ -74,11 +74,22 @@ class Order(Message, frozen=True):
     revision: int
 
 
+class Once(Message, frozen=True):
+    """Of an order that is carried out once and answered by `Tried`: a test of a connection."""
+
+    trial: str  # UUID
+    asked: int  # by the centre's clock
+
+
 class Poll(Message, frozen=True):
-    """One instrument's standing order, as the task `edge.poll` brings it."""
+    """One instrument's standing order, as the task `edge.poll` brings it; or, with `once`, a single poll.
+
+    The order of a single poll has revision -1: for an edge that does not know `once` it is over.
+    """
 
     epoch: str
     order: Order
+    once: Once | None = None
 
 
 class Stop(Message, frozen=True):
@@ -148,6 +159,32 @@ class Hello(Message, frozen=True):
     orders: int
     sent_mono: int
     status: dict[str, float | str | None]
+
+
+class TriedReading(Message, frozen=True):
+    """One reading of a single poll, for a person to look at. Of a long vector `value` holds the beginning."""
+
+    key: str
+    value: float | int | bool | str | list[float | None] | None
+    quality: int
+    time: int | None = None
+    length: int = 0  # of a vector, in all
+
+
+class Tried(Message, frozen=True):
+    """What came of a single poll; seconds are None where it did not get that far.
+
+    `error`: in words, "" if the instrument was read. `connect` is 0 if the link was open already.
+    """
+
+    trial: str
+    error: str
+    waited: float = 0.0  # for its turn on the link
+    connect: float | None = None
+    read: float | None = None
+    shared: bool = False  # over the link that its polls go by
+    readings: list[TriedReading] = []
+    told: list[str] = []  # events and runs, a line each
 
 
 class Gap(Message, frozen=True):

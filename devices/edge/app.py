@@ -150,7 +150,7 @@ def _leave_to_holder(task: Task[..., None], runtime: Runtime) -> None:
 
 @app.task(name="edge.poll", bind=True)
 def poll(self: Task[..., None], envelope: dict[str, Any]) -> None:
-    """One instrument's standing order."""
+    """One instrument's standing order, or a single poll of it."""
     if opened := _opened(envelope, wire.Poll):
         runtime, message = opened
         _leave_to_holder(self, runtime)

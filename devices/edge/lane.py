@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from collections.abc import AsyncIterator
 from math import floor
 
 from devices.edge.clock import SECOND, Clock
 from devices.edge.health import Tally
 from devices.edge.recorder import Recorder
 from devices.edge.session import Session
+from devices.errors import LinkError
 from devices.wire import Gap, Order
 
 logger = logging.getLogger(__name__)
@@ -95,11 +97,24 @@ class Ticker:
         self._missed = 0
 
 
+class Turn:
+    """One in a lane for what is done only once: from `begun` on the lane waits until it is `over`."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.over = asyncio.Event()
+
+    async def poll(self) -> None:
+        self.begun.set()
+        await self.over.wait()
+
+
 class Lane:
     """One link's: polls of the instruments on it, one after the other."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Ticker] = deque()
+        self._waiting: deque[Ticker | Turn] = deque()
+        self._visitors = 0
         self._leaving: list[Session] = []
         self._idle: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -108,6 +123,25 @@ class Lane:
         """A poll is due; its turn comes when those before it are done."""
         self._waiting.append(ticker)
         self._wake()
+
+    @contextlib.asynccontextmanager
+    async def turn(self, within: float) -> AsyncIterator[None]:
+        """Wait for a turn between the polls and keep it. Raises LinkError if none comes in time."""
+        turn = Turn()
+        self._waiting.append(turn)
+        self._visitors += 1
+        self._wake()
+        try:
+            await _begun(turn, within)
+            yield
+        finally:
+            turn.over.set()  # one that has not begun passes at once
+            self._visitors -= 1
+
+    @property
+    def is_unused(self) -> bool:
+        """Nobody waits, visits or leaves; whose lane it is may still be polled."""
+        return not (self._waiting or self._leaving or self._visitors)
 
     def leave(self, ticker: Ticker) -> None:
         """An instrument is polled no more; what it has open is closed once its poll under way is done."""
@@ -146,3 +180,13 @@ class Lane:
             else:
                 self._idle = loop.create_future()
                 await self._idle
+
+
+async def _begun(turn: Turn, within: float) -> None:
+    try:
+        async with asyncio.timeout(within):
+            await turn.begun.wait()
+    except TimeoutError:
+        raise LinkError(
+            f"its turn on the link did not come within {within:g} s: polls before it take so long"
+        ) from None

@@ -12,9 +12,10 @@ from devices.edge.lane import Lane, Ticker
 from devices.edge.orders import Kept, OrderBook
 from devices.edge.recorder import Recorder
 from devices.edge.session import Session
+from devices.edge.trial import Answer, Trial, Trials
 from devices.errors import ConfigurationError
 from devices.links.base import Address
-from devices.wire import Order
+from devices.wire import Once, Order
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Poller:
         self._doorway = Doorway()
         self._lanes: dict[str, Lane] = {}
         self._tickers: dict[str, Ticker] = {}
+        self._trials = Trials(clock)
         self._unkept = False
         self._settle_in = SETTLED_AFTER
         self._connects = 0
@@ -59,6 +61,11 @@ class Poller:
             self._follow(instrument)
         else:
             self.follow_book()
+
+    def try_once(self, order: Order, once: Once, answer: Answer) -> None:
+        """Poll once, in the link's turn, and hand over what came of it; nothing of it is recorded."""
+        if self.polling and self._trials.takes(once):
+            self._trials.begin(self._try(order, once, answer))
 
     def hold(self, holder: bool) -> None:
         """Poll only while this instance holds the edge's name."""
@@ -88,6 +95,15 @@ class Poller:
             self._tickers[instrument] = self._begin(order)
         elif ticker.session.order != order:
             self._change(ticker, order)
+
+    async def _try(self, order: Order, once: Once, answer: Answer) -> None:
+        name = _lane_name(order)
+        lane = self._lanes.setdefault(name, Lane())
+        ticker = self._tickers.get(order.instrument)
+        answer(await Trial(order, once, lane, ticker.session if ticker else None).run())
+        if lane.is_unused and not any(ticker.lane is lane for ticker in self._tickers.values()):
+            del self._lanes[name]
+            await lane.close()
 
     async def _wait(self, until: asyncio.Event, at: float) -> None:
         try:
@@ -140,6 +156,7 @@ class Poller:
             ticker.lane.leave(ticker)
 
     async def _close_all(self) -> None:
+        await self._trials.close()
         for ticker in self._tickers.values():
             ticker.stop()
         await asyncio.gather(*(lane.close() for lane in self._lanes.values()))

@@ -20,7 +20,7 @@ from devices.edge.recorder import Recorder
 from devices.edge.settings import Settings
 from devices.edge.spool import DiskTrouble, Spool, State
 from devices.edge.uplink import Identity, Post, Uplink, UplinkThread
-from devices.wire import Ack, Book, Gap, Poll, Stop, Welcome
+from devices.wire import Ack, Book, Gap, Poll, Stop, Tried, Welcome
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +117,9 @@ class Runtime:
     # ---- what the centre says
 
     def poll(self, message: Poll) -> None:
+        if once := message.once:
+            self._hand_over(lambda: self.poller.try_once(message.order, once, self._tell_tested))
+            return
         self._hand_over(lambda: self._act_on(self.book.poll(message), message.order.instrument))
 
     def stop_order(self, message: Stop) -> None:
@@ -200,6 +203,9 @@ class Runtime:
         if now - self._noted_at >= NOTE_DELIVERED_EVERY:
             self._noted_at = now
             self.spool.note_delivered(self.spool.oldest() or self.clock.now())
+
+    def _tell_tested(self, tested: Tried) -> None:
+        self._sender.do(lambda _now: self.uplink.tell("labsite.tested", tested))
 
     def _hold(self, holder: bool) -> None:
         self._hand_over(lambda: self.poller.hold(holder))

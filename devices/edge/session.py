@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,19 @@ class Session:
     def serves(self, order: Order) -> bool:
         """Whether an order can be carried out by this session as it is open."""
         return _target(order) == _target(self.order)
+
+    def lend(self, address: Address, settings: Mapping[str, Any]) -> Link | None:
+        """The open link, for somebody who uses it in the lane's turn, if it leads there and can be lent."""
+        driver, link = self._driver, self._link
+        if driver is None or link is None or link.listens:
+            return None
+        same = link.address == address and driver.link_settings(driver.settings) == settings
+        return link if same else None
+
+    def retry_soon(self) -> None:
+        """Somebody else has just reached the instrument: do not wait longer before the next try."""
+        if self._outage is not None:
+            self._outage.retry_at = 0.0
 
     async def poll(self) -> None:
         """Read the instrument once and record what it said, or that it said nothing."""

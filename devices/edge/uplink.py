@@ -173,6 +173,14 @@ class Uplink:
             logger.warning("the centre was restored; batches after %d are sent again", welcome.through)
             self._restart_tracks()
 
+    def tell(self, task: str, message: Message) -> None:
+        """Send what is of use only now: not again if it is lost; no answer to it is awaited."""
+        settings = self._settings
+        try:
+            self._post.send(task, wire.seal(message, settings.name, settings.key_version, settings.key))
+        except BrokerAway as error:
+            logger.warning("the broker is away (%s); a %s is dropped", error, type(message).__name__)
+
     def step(self, now: float) -> float:
         """Send what is due. Returns in how many seconds there is something to do at the latest."""
         if now < self._broker_at:

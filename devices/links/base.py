@@ -50,6 +50,11 @@ class Link:
         self.deadline = deadline
         self.settings = settings or {}
 
+    @property
+    def listens(self) -> bool:
+        """Whether its driver hears what comes unasked: nobody else can use it in between."""
+        return False
+
     @classmethod
     def check(cls, address: Address) -> None:
         """Raises ConfigurationError for an address this link cannot open."""

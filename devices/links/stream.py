@@ -64,6 +64,10 @@ class StreamLink(LineLink):
         """From now on `hear(chunk)` is called with all that comes, and `lost(error)` once, when it ends."""
         self._ready().listen(hear, lambda reason: lost(LinkError(f"{self.address.url}: {reason}")))
 
+    @property
+    def listens(self) -> bool:
+        return self._connection is not None and self._connection.hear is not None
+
     def write(self, chunk: bytes) -> None:
         """Send this. Raises LinkError if the link is lost, or its peer has not read a MiB."""
         connection = self._ready()

@@ -32,6 +32,7 @@ class Line:
         self.answer: Any = lambda request: b"21.5\n"
         self.delay = 0.0
         self.under_way = self.most_under_way = 0
+        self.open = 0
         self.port = 0
         self._server: asyncio.Server | None = None
 
@@ -50,6 +51,7 @@ class Line:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.open += 1
         try:
             while line := await reader.readline():
                 self.requests += 1
@@ -65,6 +67,7 @@ class Line:
         except ConnectionError:
             pass
         finally:
+            self.open -= 1
             writer.close()
 
 
