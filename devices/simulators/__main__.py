@@ -1,12 +1,7 @@
-"""`python -m devices.simulators DRIVER`: simulated instruments, one JSON line each, served until stopped."""
+"""`python -m devices.simulators DRIVER` or `lab`: simulated instruments, a JSON line each, until stopped."""
 
 import argparse
 import asyncio
-import contextlib
-import gc
-import json
-import resource
-import signal
 import sqlite3
 import sys
 import time
@@ -14,18 +9,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from devices import simulators
-from devices.simulators import doors, faults
+from devices.simulators import faults, lab
 from devices.simulators.base import BadSetting, Simulator
-from devices.simulators.doors import AnyDoor
 from devices.simulators.faults import BadFault, Fault, Faults
-from devices.simulators.ledger import Ledger
+from devices.simulators.serving import serve
 
-LOOK_EVERY = 0.05  # seconds between looks at whether an instrument is switched off
+LAB = "lab"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == [LAB]:
+        lab.main(words[1:])
+        return
     parser = _parser()
-    chosen = parser.parse_args(arguments)
+    chosen = parser.parse_args(words)
     simulator = simulators.load(chosen.driver)
     try:
         instruments = _instruments(simulator, chosen)
@@ -41,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m devices.simulators",
-        description="Simulated instruments on their real wire: prints one JSON line each, then serves.",
+        description="Simulated instruments on their real wire: prints one JSON line each, then serves.\n"
+        "`python -m devices.simulators lab` serves one of each; see its own --help.",
         epilog=_more_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -96,53 +95,6 @@ def _instruments(simulator: type[Simulator], chosen: argparse.Namespace) -> list
     return [
         simulator(number, chosen.seed, settings, shared, time.monotonic) for number in range(chosen.count)
     ]
-
-
-async def serve(instruments: list[Simulator], where: str, ledger_path: Path | None) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    _allow_many_connections()
-    ledger = Ledger(ledger_path) if ledger_path else None
-    record = ledger.add if ledger else None
-    open_doors: list[AnyDoor] = []
-    try:
-        for place, each in enumerate(instruments):
-            open_doors.append(doors.opened(each, where, place, record))
-            if ledger:
-                ledger.enter(each.number, open_doors[-1].address, each.driver)
-        for door in open_doors:
-            announce(door)
-        sys.stdout.flush()
-        gc.freeze()  # thousands of instruments are there for good
-        await _look_until(stop, open_doors)
-    finally:
-        for door in open_doors:
-            await door.close()
-        if ledger:
-            ledger.close()
-
-
-def announce(door: AnyDoor) -> None:
-    simulator = door.simulator
-    line = {"address": door.address, "driver": simulator.driver, "instrument": simulator.number}
-    sys.stdout.write(json.dumps(line) + "\n")
-
-
-async def _look_until(stop: asyncio.Event, open_doors: list[AnyDoor]) -> None:
-    watched = [door for door in open_doors if door.simulator.faults.has("refuse")]
-    while not stop.is_set():
-        for door in watched:
-            door.look()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), LOOK_EVERY if watched else None)
-
-
-def _allow_many_connections() -> None:
-    """Each instrument takes one file for its port and one for each client."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 if __name__ == "__main__":

@@ -26,10 +26,11 @@ class FilesDoor:
 
     @classmethod
     def at(cls, simulator: Simulator, where: str, place: int, record: Record | None) -> Self:
-        """`where`: a folder. With several instruments, each has a folder in it."""
+        """`where`: the folder; with several instruments, those after the first have a number behind it."""
         temporary = None if where else tempfile.TemporaryDirectory(prefix="labsite-simulated-")
-        parent = Path(where or temporary.name if temporary else where).absolute()
-        door = cls(cast("FileSimulator", simulator), parent / f"{simulator.driver}-{place}", record)
+        folder = Path(temporary.name if temporary else where).absolute() / ("" if where else simulator.driver)
+        numbered = folder.with_name(f"{folder.name}-{place}") if place else folder
+        door = cls(cast("FileSimulator", simulator), numbered, record)
         door._temporary = temporary
         return door
 

@@ -6,7 +6,7 @@ In a process of its own (`manage.py prepare_onebox`), so that the memory it need
 import os
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
@@ -39,7 +39,8 @@ class Prepared:
 
     admin_password: str = ""  # "" if there was an administrator already, or the password was given
     first_start: bool = False
-    demo_port: int = 0  # 0: there is no demo lab
+    demo: list[str] = field(default_factory=list)  # which instruments of the demo lab are in use
+    demo_port: int = 0
 
 
 def prepare() -> Prepared:
@@ -50,7 +51,8 @@ def prepare() -> Prepared:
     check()
     prepared = Prepared()
     add_administrator(prepared)
-    prepared.demo_port = demo.load(enrol_local_edge())
+    prepared.demo = demo.load(enrol_local_edge())
+    prepared.demo_port = demo.port()
     return prepared
 
 

@@ -17,8 +17,6 @@ SERVERS = "servers"
 PROGRAMS = "labsite"
 STOP_S = 4
 
-DEMO_COUNT = 3
-
 # What only people, pages and the API need is not loaded by the workers; Django's checks, which would load it,
 # are done once before anything is started.
 LEAN = {"LABSITE_WITHOUT_DOORS": "1", "CELERY_SKIP_CHECKS": "1"}
@@ -98,10 +96,15 @@ def edge() -> Program:
     return Program("edge-local", python("devices.edge"))
 
 
-def demo(port: int) -> Program:
-    """The simulated thermostats of the demo lab, on this port and those after it."""
-    listen = ["--listen", f"127.0.0.1:{port}", "--count", str(DEMO_COUNT)]
-    return Program("demo", python("devices.simulators", "thermostat", *listen))
+def demo(folder: Path, port: int, names: Sequence[str]) -> Program:
+    """The simulated instruments of the demo lab, from this port on."""
+    where = ["--listen", f"127.0.0.1:{port}", "--folder", str(demo_folder(folder))]
+    return Program("demo", python("devices.simulators", "lab", *names, *where))
+
+
+def demo_folder(folder: Path) -> Path:
+    """What the demo lab keeps in the data folder."""
+    return folder / "demo"
 
 
 def python(module: str, *arguments: str) -> list[str]:

@@ -74,8 +74,8 @@ class Labsite:
         self.start_manager()
         prepared = self.prepare()
         wanted = [*programs.centre(settings.HOST, settings.PORT), programs.edge()]
-        if prepared["demo_port"]:
-            wanted.append(programs.demo(prepared["demo_port"]))
+        if prepared["demo"]:
+            wanted.append(programs.demo(self.folder, prepared["demo_port"], prepared["demo"]))
         self.configure(servers, wanted)
         self.console.skip()
         self.control.reloadConfig()

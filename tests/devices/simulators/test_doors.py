@@ -138,8 +138,10 @@ async def test_an_instrument_under_tls_sets_its_own_protocol() -> None:
 
 async def test_files_are_written_until_the_instrument_is_switched_off(tmp_path: Path) -> None:
     noted: list[str] = []
-    async with behind_a_door(Diary, where=str(tmp_path), record=lambda _, text: noted.append(text)) as door:
-        folder = tmp_path / "diary-0"
+    async with behind_a_door(
+        Diary, where=str(tmp_path / "diary"), record=lambda _, text: noted.append(text)
+    ) as door:
+        folder = tmp_path / "diary"
         assert door.address == folder.as_uri()
         await asyncio.to_thread(until, lambda: len(noted) > 2, every=0.005)
         assert (folder / "page").read_text() == str(len(noted))
