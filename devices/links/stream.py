@@ -8,6 +8,7 @@ wake-ups cost more than parsing the answers.
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -25,7 +26,10 @@ Lost = Callable[[LinkError], None]
 
 
 class StreamLink(LineLink):
-    """A stream of bytes. What breaks an exchange closes the link: no late answer meets another request."""
+    """A stream of bytes. What breaks an exchange closes the link: no late answer meets another request.
+
+    Settings: `terminator`, the bytes that end a line that answers (b"\\n").
+    """
 
     def __init__(self, address: Address, deadline: float, settings: Mapping[str, Any] | None = None) -> None:
         super().__init__(address, deadline, settings)
@@ -37,7 +41,7 @@ class StreamLink(LineLink):
 
     async def open(self) -> None:
         await self.close()
-        connection = Connection(asyncio.get_running_loop())
+        connection = Connection(asyncio.get_running_loop(), self.settings.get("terminator", TERMINATOR))
         try:
             async with asyncio.timeout(self.deadline):
                 await self._connect(connection)
@@ -50,15 +54,24 @@ class StreamLink(LineLink):
     async def ask(self, request: bytes) -> bytes:
         return await self._exchange(request, None)
 
-    async def exchange(self, request: bytes, take: Take) -> bytes:
+    async def exchange(self, request: bytes, take: Take, within: float | None = None) -> bytes:
         """Send `request`; what `take` makes of the bytes that came since.
 
         `take(received)` is called with all of them whenever there are more, and returns the answer once it
         is complete; it may delete what is none (noise) from their beginning. It may raise ReplyError, which
-        breaks the exchange off but keeps the link: then or at a time-out (`LinkError`) it is the driver's
-        business to tell a late answer from the next request's. At most a MiB is kept.
+        breaks the exchange off but keeps the link, as does silence for `within` seconds (without it, silence
+        is a LinkError at the link's deadline): from then on it is the driver's business to tell a late answer
+        from the next request's; see `settle`. At most a MiB is kept.
         """
-        return await self._exchange(request, take)
+        return await self._exchange(request, take, within)
+
+    async def settle(self, quiet: float, most: float) -> None:
+        """Drop what still comes, until nothing has for `quiet` seconds; in all no longer than `most`."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + most
+        with contextlib.suppress(ReplyError):
+            while (left := end - loop.time()) > 0:
+                await self._exchange(b"", bytes, min(quiet, left))
 
     def listen(self, hear: Hear, lost: Lost) -> None:
         """From now on `hear(chunk)` is called with all that comes, and `lost(error)` once, when it ends."""
@@ -89,9 +102,9 @@ class StreamLink(LineLink):
             raise LinkError(f"{self.address.url}: {reason}")
         return connection
 
-    async def _exchange(self, request: bytes, take: Take | None) -> bytes:
+    async def _exchange(self, request: bytes, take: Take | None, within: float | None = None) -> bytes:
         try:
-            return await self._ready().exchange(request, self.deadline, take)
+            return await self._ready().exchange(request, within or self.deadline, take, within is not None)
         except LinkError as error:
             text = str(error)
             prefix = f"{self.address.url}: "
@@ -103,8 +116,9 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, terminator: bytes = TERMINATOR) -> None:
         self.loop = loop
+        self.terminator = terminator
         self.lost: str | None = None  # why it can be used no more
         self.gone: asyncio.Future[None] = loop.create_future()
         self.answer: asyncio.Future[bytes] | None = None
@@ -113,19 +127,25 @@ class Connection(asyncio.Protocol):
         self.received = bytearray()
         self.torn = False  # what was dropped last ended in mid-line: its rest is to be dropped too
         self.take: Take | None = None  # of the exchange under way; None: a line
+        self.outlives = False  # the connection, a time-out of the exchange under way
         self.hear: Hear | None = None
         self.tell_lost: Callable[[str], None] | None = None
 
     def listen(self, hear: Hear, lost: Callable[[str], None]) -> None:
         self.hear, self.tell_lost = hear, lost
 
-    async def exchange(self, request: bytes, deadline: float, take: Take | None = None) -> bytes:
+    async def exchange(
+        self, request: bytes, deadline: float, take: Take | None = None, outlives: bool = False
+    ) -> bytes:
         if self.answer is not None:
             raise RuntimeError("a link carries one exchange at a time")
         answer: asyncio.Future[bytes] = self.loop.create_future()
-        self.answer, self.take = answer, take
+        self.answer, self.take, self.outlives = answer, take, outlives
         self.deadline = deadline
         self.due = self.loop.time() + deadline
+        if self.timer is not None and self.timer.when() > self.due:
+            self.timer.cancel()
+            self.timer = None
         if self.timer is None:
             self.timer = self.loop.call_at(self.due, self._look_at_deadline)
         self.transport.write(request)
@@ -145,6 +165,8 @@ class Connection(asyncio.Protocol):
             return
         if self.loop.time() < self.due:
             self.timer = self.loop.call_at(self.due, self._look_at_deadline)
+        elif self.outlives:
+            self.answer.set_exception(ReplyError(f"no answer within {self.deadline:g} s"))
         else:
             self.give_up(f"no answer within {self.deadline:g} s")
 
@@ -172,25 +194,27 @@ class Connection(asyncio.Protocol):
         if answer is not None and self.take is not None:
             self._try_to_take(chunk, answer, self.take)
             return
+        terminator = self.terminator
         if answer is None or answer.done():
-            self.torn = not chunk.endswith(TERMINATOR)
+            self.torn = not chunk.endswith(terminator)
             return
         if self.torn:
-            _, end_of_line, chunk = chunk.partition(TERMINATOR)
+            _, end_of_line, chunk = chunk.partition(terminator)
             self.torn = not end_of_line
             if not chunk:
                 return
-        if not self.received and chunk.find(TERMINATOR) == len(chunk) - 1 <= LINE_BYTES_MAX:
-            answer.set_result(chunk[:-1])  # the usual case: one whole line and nothing else
+        end = len(chunk) - len(terminator)
+        if not self.received and -1 < chunk.find(terminator) == end <= LINE_BYTES_MAX:
+            answer.set_result(chunk[:end])  # the usual case: one whole line and nothing else
             return
-        searched = len(self.received)
+        searched = max(len(self.received) - len(terminator) + 1, 0)
         self.received += chunk
-        end = self.received.find(TERMINATOR, searched)
+        end = self.received.find(terminator, searched)
         if end > LINE_BYTES_MAX or (end < 0 and len(self.received) > LINE_BYTES_MAX):
             self.give_up(f"a line of more than {LINE_BYTES_MAX} bytes")
         elif end >= 0:
             answer.set_result(bytes(self.received[:end]))
-            self.torn = not self.received.endswith(TERMINATOR)
+            self.torn = not self.received.endswith(terminator)
 
     def _try_to_take(self, chunk: bytes, answer: asyncio.Future[bytes], take: Take) -> None:
         if answer.done():

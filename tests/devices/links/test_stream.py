@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -33,12 +34,14 @@ class Peer(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def linked(answers: Answers, deadline: float = 5.0) -> AsyncIterator[tuple[StreamLink, Peer]]:
+async def linked(
+    answers: Answers, deadline: float = 5.0, settings: Mapping[str, Any] | None = None
+) -> AsyncIterator[tuple[StreamLink, Peer]]:
     peer = Peer(answers)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: peer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    link = await links.connect(links.check(f"tcp://127.0.0.1:{port}"), deadline)
+    link = await links.connect(links.check(f"tcp://127.0.0.1:{port}"), deadline, settings)
     assert isinstance(link, StreamLink)
     await peer.made.wait()
     try:
@@ -87,6 +90,69 @@ async def test_an_answer_without_end_is_refused() -> None:
     async with linked(lambda chunk: [b"<" + b"x" * (2 * ANSWER_BYTES_MAX)]) as (link, _):
         with pytest.raises(LinkError, match="an answer of more than"):
             await link.exchange(b"?", lambda received: None)
+
+
+async def test_silence_may_cost_only_the_exchange() -> None:
+    answers = iter([[], [b"<late"], [b"<good"]])
+    async with linked(lambda chunk: next(answers)) as (link, _):
+        with pytest.raises(ReplyError, match=r"no answer within 0\.05 s"):
+            await link.exchange(b"?", four, within=0.05)
+        assert await link.exchange(b"?", four, within=5) == b"late"
+        assert await link.exchange(b"?", four) == b"good"
+
+
+async def test_a_short_time_out_is_kept_behind_a_long_one() -> None:
+    answers = iter([[b"<good"], []])
+    async with linked(lambda chunk: next(answers)) as (link, _):
+        await link.exchange(b"?", four)
+        async with asyncio.timeout(2):  # the link's own deadline, 5 s, was set first
+            with pytest.raises(ReplyError):
+                await link.exchange(b"?", four, within=0.05)
+
+
+async def test_what_comes_late_is_dropped_until_it_is_quiet() -> None:
+    def answers(chunk: bytes) -> list[bytes]:
+        loop = asyncio.get_running_loop()
+        for number in range(4):
+            loop.call_later(number * 0.03, peer.transport.write, b"<late")
+        return []
+
+    async with linked(answers) as (link, peer):
+        with pytest.raises(ReplyError):
+            await link.exchange(b"?", lambda received: None, within=0.01)
+        await link.settle(0.06, 5.0)
+        peer.answers = lambda chunk: [b"<good"]
+        assert await link.exchange(b"?", four) == b"good"
+
+
+async def test_settling_ends_though_it_never_gets_quiet() -> None:
+    async with linked(lambda chunk: []) as (link, peer):
+        babble = asyncio.create_task(_babble(peer))
+        async with asyncio.timeout(2):
+            await link.settle(0.1, 0.2)
+        babble.cancel()
+
+
+async def _babble(peer: Peer) -> None:
+    while True:
+        peer.transport.write(b"babble")
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("terminator", [b"\r", b"\r\n", b"\r\r>"])
+@pytest.mark.parametrize("cut", range(9))
+async def test_a_line_may_end_otherwise(terminator: bytes, cut: int) -> None:
+    """However the answer is cut, and whatever came before it unasked."""
+    async with linked(lambda chunk: [], settings={"terminator": terminator}) as (link, peer):
+        for answer in (b"one", b"a\nb"):
+            asking = asyncio.create_task(link.ask(b"?"))
+            await asyncio.sleep(0)
+            whole = answer + terminator + b"stray" + terminator
+            peer.transport.write(whole[:cut])
+            await asyncio.sleep(0.003)  # the kernel sends each by itself
+            peer.transport.write(whole[cut:])
+            assert await asking == answer
+            await asyncio.sleep(0.003)  # nothing tells this side that the stray line has come
 
 
 async def test_who_listens_hears_everything_and_the_end() -> None:
