@@ -2,6 +2,7 @@
 
 import uuid
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
@@ -9,6 +10,9 @@ from django.utils.translation import gettext_lazy as _
 from knox.models import AbstractAuthToken
 
 LOCAL_EDGE = "local"  # the one-machine edge
+PUSH_EDGE = (
+    "(pushed)"  # the edge of instruments whose readings are pushed: no machine, and a name none can have
+)
 INTERVAL_MIN = 0.1
 INTERVAL_MAX = 86_400.0
 
@@ -169,6 +173,35 @@ class Latest(models.Model):
         return f"{self.channel_id}: {self.value}"
 
 
+class Run(models.Model):
+    """A run of an instrument (a qPCR run, a calibration), as the latest word on it says."""
+
+    instrument = models.ForeignKey(
+        Instrument, models.CASCADE, db_index=False, related_name="runs", verbose_name=_("instrument")
+    )
+    key = models.CharField(_("key"), max_length=200)  # the instrument's own name of it
+    kind = models.CharField(_("kind"), max_length=60)
+    title = models.CharField(_("title"), max_length=300, blank=True)
+    state = models.CharField(_("state"), max_length=20)  # one of devices.readings.RUN_STATES
+    progress = models.FloatField(_("progress"), null=True)  # 0 to 1
+    start = models.DateTimeField(_("from"), null=True)
+    end = models.DateTimeField(_("to"), null=True)
+    fields = models.JSONField(_("fields"), default=dict)
+    told_at = models.DateTimeField(_("as of"))
+    flags = models.SmallIntegerField(default=0)  # devices.readings.Flag, of the times
+
+    class Meta:
+        verbose_name = _("run")
+        verbose_name_plural = _("runs")
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["instrument", "key"], name="one_run_per_instrument_and_key")
+        ]
+
+    def __str__(self) -> str:
+        return self.title or self.key
+
+
 class Heartbeat(models.Model):
     """The last word of a process of the centre."""
 
@@ -189,6 +222,14 @@ class AccessToken(AbstractAuthToken):
         WRITE = "write"
 
     scope = models.CharField(_("scope"), max_length=10, blank=True, default="")
+    # By id, so that a token does not come to mean all instruments when the last of its own is deleted.
+    instruments = ArrayField(
+        models.UUIDField(),
+        default=list,
+        blank=True,
+        verbose_name=_("instruments"),
+        help_text=_("Those it may push readings of; none: all"),
+    )
 
     class Meta(AbstractAuthToken.Meta):
         verbose_name = _("access token")

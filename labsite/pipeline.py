@@ -13,7 +13,8 @@ from django.db import DataError, connection, transaction
 
 from devices.models import Edge
 from devices.wire import Malformed, Parcel, as_bytes, unpack
-from telemetry import deliveries, gaps, latest, roster, store
+from telemetry import deliveries, events, gaps, latest, roster, runs, store, vectors
+from telemetry.beside import NOTHING, Beside
 from telemetry.columns import Columns, joined
 from telemetry.intake import Intake, intake
 from telemetry.models import RejectedBatch
@@ -37,6 +38,10 @@ class Work:
     @property
     def columns(self) -> list[Columns]:
         return [self.intake.columns] if self.intake else []
+
+    @property
+    def beside(self) -> Beside:
+        return self.intake.beside if self.intake else NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,8 @@ def _ingest(edge: Edge, spool: UUID, parcel: Parcel, now: datetime) -> Outcome:
         _notify(edge)
     rejected = {work.sequence: work.reason for work in works if not work.intake}
     stored = [sequence for sequence in parcel.sequences if sequence not in rejected]
-    return Outcome(edge.pk, stored, rejected, through, len(columns))
+    fresh = len(columns) + sum(len(work.beside.vectors) for work in works)
+    return Outcome(edge.pk, stored, rejected, through, fresh)
 
 
 def reingest(rejected: RejectedBatch, now: datetime) -> str:
@@ -141,7 +147,7 @@ def _open(work: Work, known: roster.Roster) -> None:
         return
     try:
         work.intake = intake(unpack(work.packed), work.shift, known)
-    except Malformed as error:
+    except (Malformed, RecursionError) as error:  # the latter of fields nested without end
         work.reason = str(error)
     else:
         work.reason = work.intake.refused
@@ -152,7 +158,7 @@ def _store(works: Sequence[Work], now: datetime) -> Columns:
     columns = _judged(works, now)
     try:
         with transaction.atomic():
-            store.store(columns)
+            _write(works, columns, now)
     except DataError:
         for work in works:
             _store_alone(work, now)
@@ -160,10 +166,18 @@ def _store(works: Sequence[Work], now: datetime) -> Columns:
     return columns
 
 
+def _write(works: Sequence[Work], columns: Columns, now: datetime) -> None:
+    """`columns` are all readings of these batches."""
+    store.store(columns)
+    vectors.store([vector for work in works for vector in work.beside.vectors], now)
+    events.store([event for work in works for event in work.beside.events], now)
+    runs.store([run for work in works for run in work.beside.runs], now)
+
+
 def _store_alone(work: Work, now: datetime) -> None:
     try:
         with transaction.atomic():
-            store.store(_judged([work], now))
+            _write([work], _judged([work], now), now)
     except DataError as error:
         work.intake = None
         work.reason = f"not to be stored: {error}"
@@ -176,8 +190,18 @@ def _judged(works: Sequence[Work], now: datetime) -> Columns:
 def _show(works: Sequence[Work], columns: Columns, now: datetime) -> None:
     """The live track brings the present state; the backlog is the past."""
     seen = {key: time for work in works if work.intake for key, time in work.intake.seen.items()}
-    latest.show(columns, now)
+    latest.show(_with_vectors(works, columns, now), now)
     latest.see(seen, now)
+
+
+def _with_vectors(works: Sequence[Work], columns: Columns, now: datetime) -> Columns:
+    """The readings, and each vector as the latest reading of its channel, in the order of arrival."""
+    if not any(work.beside.vectors for work in works):
+        return columns
+    parts = [
+        joined([*work.columns, vectors.shown(work.beside.vectors)]).by_time() for work in works if work.intake
+    ]
+    return store.judged(joined(parts), now)
 
 
 def _keep_rejected(edge: Edge, spool: UUID, works: Sequence[Work], now: datetime) -> None:

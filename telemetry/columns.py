@@ -52,6 +52,10 @@ class Columns:
         """In the order of the key, which every writer keeps to; equal keys in the order of arrival."""
         return self.take(np.lexsort((self.time, self.channel)))
 
+    def by_time(self) -> "Columns":
+        """In the order of their times; equal times in the order of arrival."""
+        return self.take(np.argsort(self.time, kind="stable"))
+
     def newest(self) -> "Columns":
         """The last to arrive of each channel, in the order of channels."""
         backwards = self.channel[::-1]
@@ -110,8 +114,8 @@ class Layout:
         return np.repeat(starts - before, self.sizes) + np.arange(self.total)
 
 
-def layout(batch: Batch, shift: int) -> Layout:
-    """Raises Malformed for a batch that contradicts itself."""
+def layout(batch: Batch, shift: int, quality: NDArray[np.int16]) -> Layout:
+    """Raises Malformed for a batch that contradicts itself. `quality`: as `qualities` gives it."""
     try:
         rows = np.array(batch.rows, dtype=np.int64).reshape(-1, 3)
     except (ValueError, OverflowError) as error:
@@ -124,7 +128,18 @@ def layout(batch: Batch, shift: int) -> Layout:
     if int(sizes.sum()) != len(batch.values):
         raise Malformed(f"{len(batch.values)} values for {int(sizes.sum())} channels")
     pairs = [divmod(int(number), len(batch.keysets)) for number in code]
-    return Layout(np.cumsum(step) + shift, pair, pairs, sizes, len(batch.values))
+    time = np.cumsum(step)
+    if shift:
+        time = np.where(_own_time(quality, sizes), time, time + shift)
+    return Layout(time, pair, pairs, sizes, len(batch.values))
+
+
+def _own_time(quality: NDArray[np.int16], sizes: Int64s) -> Bools:
+    """Which rows the instrument stamped itself: what is learnt of the edge's clock does not move them."""
+    found = np.zeros(len(sizes), np.bool_)
+    first = (np.cumsum(sizes) - sizes)[sizes > 0]
+    found[sizes > 0] = (quality[first] & Flag.INSTRUMENT_TIME).astype(np.bool_)
+    return found
 
 
 def qualities(batch: Batch) -> NDArray[np.int16]:

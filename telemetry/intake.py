@@ -2,17 +2,19 @@
 but the channels it is the first to name."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from devices.readings import Flag
 from devices.wire import Batch, Gap, Malformed
+from telemetry.beside import Beside, beside
 from telemetry.columns import Bools, Columns, Int64s, Layout, layout, qualities, texts, values
 from telemetry.roster import Known, Roster
+from telemetry.times import TIME_MAX, moment
 
-TIME_MAX = 253_402_300_800_000_000 - 86_400_000_000  # the end of the year 9999, which Python's times end at
 COUNT_MAX = 0x7FFFFFFF
 
 
@@ -32,30 +34,37 @@ class Intake:
     """What of a batch may be stored. `seen`: when each instrument was last polled and had nothing new."""
 
     columns: Columns
+    beside: Beside
     gaps: list[NamedGap]
     seen: dict[str, int]
-    refused: str  # why single readings or gaps were refused; "" if none were
+    allowed: Bools  # which of the batch's readings are in `columns`
+    refused: str  # why anything was refused singly; "" if nothing was
 
 
 def intake(batch: Batch, shift: int, roster: Roster) -> Intake:
     """Raises Malformed for a batch that contradicts itself; single readings are refused, not batches."""
     roster.meet([*batch.instruments, *(gap.instrument for gap in batch.gaps if gap.instrument)])
-    plan = layout(batch, shift)
-    columns = _columns(batch, plan, roster)
+    quality = qualities(batch)
+    plan = layout(batch, shift, quality)
+    columns = _columns(batch, plan, quality, roster)
     allowed = (columns.channel > 0) & _owned(batch, plan, columns, roster) & _possible(columns.time)
     refusals = [] if allowed.all() else [_told(batch, plan, allowed)]
+    found = beside(batch, shift, roster)
+    refusals += found.refusals
     gaps = [_named(gap, shift) for gap in batch.gaps if _welcome(gap, shift, roster)]
     if len(gaps) < len(batch.gaps):
         refusals.append(f"{len(batch.gaps) - len(gaps)} gaps refused")
     return Intake(
         columns if allowed.all() else columns.take(allowed),
+        found,
         gaps,
         _seen(batch, shift, roster),
+        allowed,
         "; ".join(refusals),
     )
 
 
-def _columns(batch: Batch, plan: Layout, roster: Roster) -> Columns:
+def _columns(batch: Batch, plan: Layout, quality: NDArray[np.int16], roster: Roster) -> Columns:
     """All readings of the batch; channel 0 where there is none for the key."""
     keysets = [tuple(keys) for keys in batch.keysets]
     taken = [
@@ -67,7 +76,7 @@ def _columns(batch: Batch, plan: Layout, roster: Roster) -> Columns:
         plan.spread(plan.time),
         values(batch),
         np.concatenate([each.channel for each in taken] or [nothing])[places],
-        qualities(batch) & ~np.int16(Flag.FAR),
+        quality & ~np.int16(Flag.FAR),
         np.concatenate([each.demo for each in taken] or [nothing.astype(np.bool_)])[places],
         texts(batch),
     )
@@ -136,9 +145,3 @@ def _seen(batch: Batch, shift: int, roster: Roster) -> dict[str, int]:
         if known is not None and known.assigned and 0 <= time + shift < TIME_MAX:
             seen[batch.instruments[index]] = time + shift
     return seen
-
-
-def moment(microseconds: int) -> datetime:
-    """µs of UTC since 1970 as a time, exactly."""
-    seconds, rest = divmod(microseconds, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)

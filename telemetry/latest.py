@@ -9,7 +9,7 @@ from django.db import connection
 from devices.readings import Quality
 from telemetry import binary
 from telemetry.columns import Bools, Columns
-from telemetry.intake import moment
+from telemetry.times import moment
 
 QUALITY_MASK = 3  # the class of a stored quality; above it are flags
 

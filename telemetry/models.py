@@ -1,5 +1,6 @@
 """What was measured: samples in partitions by day, what is missing, and what came in which batch."""
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -46,6 +47,83 @@ class SampleFar(Reading):
     class Meta:
         managed = False
         db_table = "sample_far"
+
+
+class VectorReading(models.Model):
+    """A stored reading of many numbers. The tables are made in SQL (migration 0002), as those of samples."""
+
+    pk = models.CompositePrimaryKey("channel_id", "time")
+    time = models.DateTimeField()
+    channel_id = models.IntegerField()
+    quality = models.SmallIntegerField(default=0)
+    values = ArrayField(models.FloatField(null=True))
+    labels = ArrayField(models.TextField(), null=True)  # what each value is of
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.channel_id} at {self.time}: {len(self.values)} values"
+
+
+class VectorSample(VectorReading):
+    """Vectors of channels of retention class "standard", one partition a day."""
+
+    class Meta:
+        managed = False
+        db_table = "vector_sample"
+
+
+class VectorSampleDemo(VectorReading):
+    """Vectors of channels of retention class "demo", one partition a day."""
+
+    class Meta:
+        managed = False
+        db_table = "vector_sample_demo"
+
+
+class VectorSampleFar(VectorReading):
+    """Vectors whose time cannot be right."""
+
+    class Meta:
+        managed = False
+        db_table = "vector_sample_far"
+
+
+class TextHash(models.Func):
+    """64 bits of a text that may be too long for an index."""
+
+    function = "hashtextextended"
+    template = "%(function)s(%(expressions)s, 0)"
+    output_field = models.BigIntegerField()
+
+
+class Event(models.Model):
+    """Something that happened at an instrument, as it said; told twice it is one."""
+
+    instrument = models.ForeignKey(
+        Instrument, models.CASCADE, db_index=False, related_name="events", verbose_name=_("instrument")
+    )
+    time = models.DateTimeField(_("time"))
+    kind = models.CharField(_("kind"), max_length=60)
+    text = models.TextField(_("text"))
+    fields = models.JSONField(_("fields"), default=dict)
+    flags = models.SmallIntegerField(default=0)  # devices.readings.Flag, of its time
+
+    class Meta:
+        db_table = "event"
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+        ordering = ["-time", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                "instrument", "time", "kind", TextHash("text"), name="one_event_per_time_kind_and_text"
+            )
+        ]
+        indexes = [models.Index(fields=["time", "id"], name="events_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.kind}, {self.time}: {self.text[:60]}"
 
 
 class Delivery(models.Model):

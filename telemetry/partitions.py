@@ -1,4 +1,4 @@
-"""Partitions of the sample tables, one a day: made ahead, made on demand, dropped when old."""
+"""Partitions of the tables of readings, one a day: made ahead, made on demand, dropped when old."""
 
 import logging
 import time
@@ -38,7 +38,12 @@ class Partition(NamedTuple):
 
 def kept_days() -> dict[str, int]:
     """How many days each partitioned table is kept."""
-    return {"sample": settings.RETENTION_DAYS, "sample_demo": settings.DEMO_RETENTION_DAYS}
+    return {
+        "sample": settings.RETENTION_DAYS,
+        "sample_demo": settings.DEMO_RETENTION_DAYS,
+        "vector_sample": settings.RETENTION_DAYS,
+        "vector_sample_demo": settings.DEMO_RETENTION_DAYS,
+    }
 
 
 def ensure(wanted: Iterable[Partition]) -> None:

@@ -45,6 +45,10 @@ class Known:
         """This edge was its only one."""
         return any(since <= 0 and until >= FOR_EVER for since, until in self.periods)
 
+    def holds(self, time: int, *, unsure: bool) -> bool:
+        """Whether it was this edge's at this time; of an edge of unsure clock, whether it is so now."""
+        return any(since <= time < until for since, until in self.periods) or (unsure and self.assigned)
+
     def held(self, time: Int64s) -> Bools:
         """Whether it was this edge's at these times."""
         held = np.zeros(len(time), np.bool_)
@@ -82,11 +86,20 @@ class Roster:
             taken = self._taken[instrument, keys] = self._find(instrument, keys)
         return taken
 
+    def channel(self, instrument: str, key: str, kind: str) -> tuple[int, bool]:
+        """One channel's number (0: refused) and whether it is of class "demo"; if it is new, it is made."""
+        known = self.known(instrument)
+        if known is None:
+            return 0, False
+        if key not in known.channels and usable(key):
+            _make_channels(instrument, known, [key], kind)
+        return known.channels.get(key, (0, False))
+
     def _find(self, instrument: str, keys: Keys) -> Taken:
         known = self.known(instrument)
         if known is None:
             return Taken(np.zeros(len(keys), np.int32), np.zeros(len(keys), np.bool_))
-        if missing := [key for key in sorted(set(keys) - set(known.channels)) if _usable(key)]:
+        if missing := [key for key in sorted(set(keys) - set(known.channels)) if usable(key)]:
             _make_channels(instrument, known, missing)
         found = [known.channels.get(key, (0, False)) for key in keys]
         return Taken(
@@ -125,7 +138,8 @@ def _uuid(text: str) -> uuid.UUID | None:
         return None
 
 
-def _usable(key: str) -> bool:
+def usable(key: str) -> bool:
+    """Whether a channel can be called so."""
     return 0 < len(key) <= KEY_LENGTH_MAX and key.isprintable()
 
 
@@ -147,12 +161,15 @@ def _look_up(edge_id: int, instruments: Collection[uuid.UUID]) -> dict[uuid.UUID
     return found
 
 
-def _make_channels(instrument: str, known: Known, keys: list[str]) -> None:
+def _make_channels(instrument: str, known: Known, keys: list[str], kind: str = "float") -> None:
     """Rows for keys that the driver did not declare; somebody else may have made them first."""
     retention = "demo" if known.demo else "standard"
     room = max(CHANNELS_MAX - len(known.channels), 0)
     Channel.objects.bulk_create(
-        [Channel(instrument_id=instrument, key=key, label=key, retention=retention) for key in keys[:room]],
+        [
+            Channel(instrument_id=instrument, key=key, label=key, kind=kind, retention=retention)
+            for key in keys[:room]
+        ],
         ignore_conflicts=True,
     )
     found = Channel.objects.filter(instrument_id=instrument, key__in=keys)

@@ -29,13 +29,19 @@ OTHERS = (
 
 def judged(columns: Columns, now: datetime) -> Columns:
     """The same readings, those of a time that cannot be right flagged as far off."""
-    present = _us(now)
-    oldest = present - _us_of(timedelta(days=max(partitions.kept_days().values())) + BEHIND)
-    far = (columns.time > present + AHEAD_US) | (columns.time < oldest)
+    oldest, newest = near(now)
+    far = (columns.time > newest) | (columns.time < oldest)
     if not far.any():
         return columns
     quality = columns.quality | np.where(far, np.int16(Flag.FAR), np.int16(0))
     return Columns(columns.time, columns.value, columns.channel, quality, columns.demo, columns.text)
+
+
+def near(now: datetime) -> tuple[int, int]:
+    """From when to when a time can be right, in µs of UTC."""
+    present = _us(now)
+    kept = timedelta(days=max(partitions.kept_days().values()))
+    return present - _us_of(kept + BEHIND), present + AHEAD_US
 
 
 def store(columns: Columns) -> None:
@@ -56,7 +62,7 @@ def store(columns: Columns) -> None:
 
 
 def _store_in(table: str, columns: Columns) -> None:
-    _ensure_partitions(table, columns)
+    ensure_partitions(table, columns.time)
     try:
         with transaction.atomic():
             _copy(table, columns)
@@ -84,7 +90,7 @@ def _merge(table: str, columns: Columns) -> None:
         if not len(others):
             return
         columns = columns.take(others).moved(1)
-        _ensure_partitions(table, columns)
+        ensure_partitions(table, columns.time)
     raise DataError(f"more than {MOVES_MAX} readings of channel {columns.channel[0]} have one time")
 
 
@@ -106,10 +112,11 @@ def _statement(form: str, table: str, columns: Columns) -> sql.Composed:
     return sql.SQL(form).format(table=sql.Identifier(table), rows=sql.SQL(rows), text=sql.SQL(text))
 
 
-def _ensure_partitions(table: str, columns: Columns) -> None:
+def ensure_partitions(table: str, time: Int64s) -> None:
+    """Make the partitions that rows of these times need, if this is a table of partitions."""
     if table in partitions.kept_days():
         epoch = date(1970, 1, 1)
-        partitions.ensure(Partition(table, epoch + timedelta(days=day)) for day in days(columns.time))
+        partitions.ensure(Partition(table, epoch + timedelta(days=day)) for day in days(time))
 
 
 def _us(moment: datetime) -> int:

@@ -1,14 +1,20 @@
-"""What beat has done for the sample tables."""
+"""What beat has done for the tables that grow."""
 
 from celery import shared_task
 from django.utils import timezone
 
-from telemetry import partitions
+from devices import trials
+from telemetry import events, partitions
 
 
 @shared_task(name="telemetry.keep_partitions", ignore_result=True)
 def keep_partitions() -> None:
-    """Make the partitions of the next days and drop those kept long enough. Running it twice does no harm."""
+    """Make the partitions of the next days, drop those kept long enough, and forget old tests of connections.
+
+    Running it twice does no harm.
+    """
     now = timezone.now()
     partitions.make_ahead(now)
     partitions.drop_expired(now)
+    events.drop_expired(now)
+    trials.forget_old(now)

@@ -1,0 +1,56 @@
+"""How runs stand: of all words on a run the latest counts, in whatever order they come."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db import connection
+
+from devices.readings import Flag
+from telemetry import store as samples
+from telemetry.beside import StoredRun
+from telemetry.times import moment
+
+# Two words of one time: an end is later than what was before it, and more progress later than less. The
+# rest only makes the outcome the same whatever came first.
+RANK = """(
+    {0}.told_at, {0}.state IN ('completed', 'failed', 'aborted', 'lost'), coalesce({0}.progress, -1),
+    coalesce({0}."end", '-infinity'), coalesce({0}.start, '-infinity'),
+    {0}.state, {0}.kind, {0}.title, {0}.fields, {0}.flags
+)"""
+NEWER = """
+WITH told AS (
+    SELECT * FROM unnest(
+        %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::float8[], %s::timestamptz[],
+        %s::timestamptz[], %s::jsonb[], %s::timestamptz[], %s::int2[]
+    ) AS t(instrument_id, key, kind, title, state, progress, start, "end", fields, told_at, flags)
+)
+INSERT INTO devices_run AS run
+    (instrument_id, key, kind, title, state, progress, start, "end", fields, told_at, flags)
+SELECT DISTINCT ON (instrument_id, key) * FROM told ORDER BY instrument_id, key, {told} DESC
+ON CONFLICT (instrument_id, key) DO UPDATE SET
+    kind = EXCLUDED.kind, title = EXCLUDED.title, state = EXCLUDED.state, progress = EXCLUDED.progress,
+    start = EXCLUDED.start, "end" = EXCLUDED."end", fields = EXCLUDED.fields, told_at = EXCLUDED.told_at,
+    flags = EXCLUDED.flags
+WHERE {new} > {stored}
+"""
+UPSERT = NEWER.format(told=RANK.format("told"), new=RANK.format("EXCLUDED"), stored=RANK.format("run"))
+
+
+def store(runs: Sequence[StoredRun], now: datetime) -> None:
+    """Write words on runs, inside a transaction; one that is older than what is stored changes nothing.
+
+    A word that is ahead of the centre's clock counts as of now: it must not outlast those that follow.
+    """
+    if not runs:
+        return
+    oldest, newest = samples.near(now)
+    rows = [
+        (
+            *run[:-2],
+            min(moment(run.time), now) if run.time > newest else moment(run.time),
+            run.flags if oldest <= run.time <= newest else run.flags | Flag.FAR,
+        )
+        for run in runs
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(UPSERT, [list(column) for column in zip(*rows, strict=True)])

@@ -1,0 +1,144 @@
+"""Vectors in, once, however often delivered, as samples are; and out."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import numpy as np
+from django.db import DataError, connection
+from psycopg import sql
+
+from devices.models import Channel
+from devices.readings import Flag
+from telemetry import binary, store as samples
+from telemetry.beside import StoredVector
+from telemetry.columns import Columns
+
+ROWS = """
+unnest(%s::timestamptz[], %s::int4[], %s::int2[], %s::text[], %s::text[])
+    WITH ORDINALITY AS r(time, channel_id, quality, "values", labels, n)
+"""
+INSERT = """
+INSERT INTO {table} (time, channel_id, quality, "values", labels)
+SELECT r.time, r.channel_id, r.quality, r."values"::float8[], r.labels::text[] FROM {rows}
+ORDER BY r.n ON CONFLICT DO NOTHING
+"""
+# Which stand for another vector than the one that is stored under their key.
+OTHERS = """
+SELECT r.n - 1 FROM {rows} JOIN {table} AS s ON s.channel_id = r.channel_id AND s.time = r.time
+WHERE (s."values", s.labels) IS DISTINCT FROM (r."values"::float8[], r.labels::text[]) ORDER BY r.n
+"""
+
+# Values only as far as a page may hold; of the rows after that the times alone.
+_PAGE = """
+SELECT time, quality, labels, CASE WHEN first OR held <= %(values)s THEN "values" END FROM (
+    SELECT time, quality, labels, "values", row_number() OVER w = 1 AS first,
+        sum(cardinality("values")) OVER w AS held
+    FROM (
+        SELECT * FROM {table} WHERE channel_id = %(channel)s AND time >= %(start)s AND time < %(end)s
+        ORDER BY time LIMIT %(limit)s
+    ) AS asked WINDOW w AS (ORDER BY time)
+) AS counted ORDER BY time
+"""
+_TABLES = {"standard": "vector_sample", "demo": "vector_sample_demo"}  # by a channel's retention class
+
+
+class FoundVector(NamedTuple):
+    """A vector as it was stored; `values` None: it did not fit the page any more."""
+
+    time: datetime
+    quality: int
+    labels: list[str] | None
+    values: list[float | None] | None
+
+
+def store(vectors: Sequence[StoredVector], now: datetime) -> None:
+    """Write vectors, inside a transaction. Those that are stored already stay as they are.
+
+    Two of one channel with one time and the same values are one; other values are kept 1 µs later.
+    Raises DataError for what cannot be stored through its own fault.
+    """
+    if not vectors:
+        return
+    by_table: dict[str, list[StoredVector]] = {}
+    for vector in sorted(judged(vectors, now), key=lambda vector: vector[:2]):
+        by_table.setdefault(table_of(vector), []).append(vector)
+    for table in sorted(by_table):
+        _merge(table, by_table[table])
+
+
+def judged(vectors: Sequence[StoredVector], now: datetime) -> list[StoredVector]:
+    """The same, those of a time that cannot be right flagged as far off."""
+    oldest, newest = samples.near(now)
+    return [
+        vector if oldest <= vector.time <= newest else vector._replace(quality=vector.quality | Flag.FAR)
+        for vector in vectors
+    ]
+
+
+def table_of(vector: StoredVector) -> str:
+    """Where a vector that was judged is stored."""
+    if vector.quality & Flag.FAR:
+        return "vector_sample_far"
+    return "vector_sample_demo" if vector.demo else "vector_sample"
+
+
+def shown(vectors: Sequence[StoredVector]) -> Columns:
+    """What the latest reading of their channels says: how many values there are."""
+    count = len(vectors)
+    text = np.empty(count, object)
+    text[:] = [f"{vector.length} value{'' if vector.length == 1 else 's'}" for vector in vectors]
+    return Columns(
+        np.array([vector.time for vector in vectors], np.int64),
+        np.full(count, np.nan),
+        np.array([vector.channel for vector in vectors], np.int32),
+        np.array([vector.quality for vector in vectors], np.int16),
+        np.array([vector.demo for vector in vectors], np.bool_),
+        text,
+    )
+
+
+def _merge(table: str, vectors: list[StoredVector]) -> None:
+    """Write what is not stored yet; what finds other values under its key moves on until it is free."""
+    for _ in range(samples.MOVES_MAX):
+        samples.ensure_partitions(table, np.array([vector.time for vector in vectors], np.int64))
+        with binary.cursor() as cursor:
+            cursor.execute(_statement(INSERT, table), arrays(vectors))
+            if cursor.rowcount == len(vectors):
+                return
+        vectors = [vector._replace(time=vector.time + 1) for vector in others(table, vectors)]
+        if not vectors:
+            return
+    raise DataError(f"more than {samples.MOVES_MAX} vectors of channel {vectors[0].channel} have one time")
+
+
+def others(table: str, vectors: Sequence[StoredVector]) -> list[StoredVector]:
+    """Those under whose key other values are stored."""
+    with binary.cursor() as cursor:
+        cursor.execute(_statement(OTHERS, table), arrays(vectors))
+        return [vectors[number] for (number,) in cursor.fetchall()]
+
+
+def arrays(vectors: Sequence[StoredVector]) -> list[object]:
+    """The parameters of ROWS."""
+    return [
+        binary.Times(np.array([vector.time for vector in vectors], np.int64)),
+        binary.Ints(np.array([vector.channel for vector in vectors], np.int32)),
+        binary.Shorts(np.array([vector.quality for vector in vectors], np.int16)),
+        [vector.values for vector in vectors],
+        [vector.labels for vector in vectors],
+    ]
+
+
+def _statement(form: str, table: str) -> sql.Composed:
+    return sql.SQL(form).format(table=sql.Identifier(table), rows=sql.SQL(ROWS))
+
+
+def page(channel: Channel, start: datetime, end: datetime, limit: int, most: int) -> list[FoundVector]:
+    """A channel's vectors from `start` until before `end`, the first `limit` or up to `most` values."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _PAGE.format(table=_TABLES[channel.retention]),
+            {"channel": channel.pk, "start": start, "end": end, "limit": limit, "values": most},
+        )
+        return [FoundVector(*row) for row in cursor.fetchall()]
