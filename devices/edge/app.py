@@ -19,7 +19,6 @@ from devices.broker import SteadyConsumer, options
 from devices.edge.post import BrokerPost
 from devices.edge.runtime import Runtime
 from devices.edge.settings import BadSetting, Settings
-from devices.edge.spool import DiskTrouble
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +87,7 @@ def prepare(listen: Any = None) -> Runtime:
         if running is None:
             settings = Settings.read()
             running = Runtime(settings, BrokerPost(app, settings))
-    except (BadSetting, DiskTrouble) as error:
+    except BadSetting as error:
         raise SystemExit(f"labsite edge: {error}") from None
     if listen is not None:
         running.uplink.listen = listen

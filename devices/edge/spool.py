@@ -114,22 +114,27 @@ class State(msgspec.Struct):
 class Spool:
     """One process has it. Methods are for any thread but the polling loop's: they wait for the disk.
 
+    With a disk that is full or fails at the start, each use tries the file again and raises DiskTrouble until
+    it opens, and then goes on with what is in it.
+
     `gaps` collects what the spool itself lost (full or torn); whoever writes takes it with `take_gaps`.
     """
 
     def __init__(self, folder: Path, bytes_max: int, now: int) -> None:
-        """Raises BadSetting if another process has the folder, DiskTrouble if the disk is at fault."""
+        """Raises BadSetting if another process has the folder, or it cannot be used at all."""
         self.folder = folder
         self.bytes_max = bytes_max
         self._lock = threading.RLock()
         self._held = _hold(folder / "spool.lock")
         self._gaps: list[Gap] = []
-        self._now = now
+        self._now = self._started = now
+        self._begun = ("", "")  # the instance and boot that have it, while the file could not be told
+        self._is_open = False
+        self.state = State(str(uuid.uuid4()))
         try:
-            self._open()
-        except BROKEN as error:
-            self._disk_or(error)
-            self._set_aside(error)
+            self._open_or_set_aside()
+        except DiskTrouble as trouble:
+            logger.warning("the spool cannot be opened (%s); readings are kept in memory", trouble)
 
     # ---- writing
 
@@ -166,16 +171,16 @@ class Spool:
                 state.instance, state.boot = instance, boot
             return before
 
+        self._begun = (instance, boot)
         return self._safely(write)
 
     def close(self, *, clean: bool = True) -> None:
         """Let go of the file and the folder."""
         with self._lock:
-            if clean:
+            if clean and self._is_open:
                 with contextlib.suppress(sqlite3.Error, DiskTrouble), self._transaction() as state:
                     state.clean = True
-            with contextlib.suppress(sqlite3.Error):
-                self._database.close()
+            self._let_go()
             os.close(self._held)
 
     # ---- the centre's words
@@ -272,6 +277,8 @@ class Spool:
     def size(self) -> int:
         """Bytes in use in the file."""
         with self._lock:
+            if not self._is_open:
+                return 0
             return (self._pragma("page_count") - self._pragma("freelist_count")) * self._pragma("page_size")
 
     def take_gaps(self) -> list[Gap]:
@@ -388,10 +395,39 @@ class Spool:
     def _pragma(self, name: str) -> int:
         return int(self._database.execute(f"PRAGMA {name}").fetchone()[0])
 
-    # ---- when the file is not to be trusted
+    # ---- when the file is not to be trusted, or not to be had
+
+    def _open_or_set_aside(self) -> None:
+        """Raises DiskTrouble."""
+        try:
+            self._open()
+        except BROKEN as error:
+            try:
+                self._disk_or(error)
+            except DiskTrouble:
+                self._let_go()
+                raise
+            self._set_aside(error)
+        self._is_open = True
+
+    def _let_go(self) -> None:
+        with contextlib.suppress(sqlite3.Error, AttributeError):
+            self._database.close()
+
+    def _open_late(self) -> None:
+        """The disk was at fault when the process began. Raises DiskTrouble while it still is."""
+        self._open_or_set_aside()
+        logger.warning("the spool can be opened")
+        if self.state.covered:
+            end = max(self._started, self.state.covered)
+            self._gaps.append(Gap("", "", self.state.covered, end, "not running"))
+        with self._transaction() as state:
+            state.instance, state.boot = self._begun
 
     def _safely(self, act: Callable[[], T]) -> T:
         with self._lock:
+            if not self._is_open:
+                self._open_late()
             try:
                 return act()
             except BROKEN as error:
@@ -411,8 +447,7 @@ class Spool:
     def _set_aside(self, error: Exception) -> None:
         """Begin a new file, under a new name, with the whole rows of the one that is torn."""
         logger.error("the spool is torn (%s); set aside, whole rows are taken over", error)
-        with contextlib.suppress(sqlite3.Error, AttributeError):
-            self._database.close()
+        self._let_go()
         aside = self._rename()
         started = self._delivered(aside)
         try:
@@ -461,7 +496,10 @@ class _Patience:
 
 def _hold(path: Path) -> int:
     """The lock file's descriptor. The lock goes with the process, however that ends."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise BadSetting(f"LABSITE_SPOOL: {path} cannot be opened: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

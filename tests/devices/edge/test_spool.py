@@ -1,7 +1,10 @@
 """The spool: what is saved is there again, whatever happened to the file, and what is not leaves a gap."""
 
+import resource
 import shutil
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from devices import wire
 from devices.edge import spool as module
 from devices.edge.settings import BadSetting
 from devices.edge.spool import END, DiskTrouble, Numbered, Row, Spool
-from devices.wire import Batch
+from devices.wire import Batch, Gap
 
 T = 1_700_000_000_000_000
 MB = 1 << 20
@@ -153,6 +156,41 @@ def test_a_full_disk_is_trouble_and_loses_nothing(tmp_path: Path) -> None:
     spool._database.execute("PRAGMA max_page_count = 1000000")
     assert save(spool, noisy(2, 100_000)) == [2]
     assert spool.take_gaps() == []
+    spool.close()
+
+
+@contextmanager
+def disk_that_takes_nothing() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_is_full_at_the_start_is_tried_again(tmp_path: Path) -> None:
+    before = opened(tmp_path)
+    save(before, row(1))
+    before.close(clean=False)
+    with disk_that_takes_nothing():
+        spool = Spool(tmp_path, 64 * MB, T + 9)
+        for use in (lambda: spool.begin("me", "boot"), lambda: save(spool, row(2)), lambda: pending(spool)):
+            with pytest.raises(DiskTrouble):
+                use()
+        assert (spool.size(), spool.waiting()) == (0, 0)
+    assert save(spool, row(2)) == [2]
+    assert spool.state.spool == before.state.spool
+    assert (spool.state.instance, sequences(spool)) == ("me", [1, 2])
+    assert spool.take_gaps() == [Gap("", "", T, T + 9, "not running")]
+    spool.close()
+
+
+def test_a_process_that_never_had_the_disk_ends_quietly(tmp_path: Path) -> None:
+    with disk_that_takes_nothing():
+        opened(tmp_path).close()
+    spool = opened(tmp_path)
+    assert sequences(spool) == []
     spool.close()
 
 
