@@ -13,8 +13,9 @@ from unfold.admin import ModelAdmin
 
 from devices import services
 from devices.errors import DriverError, Refused
-from devices.forms import PREFIX, declared_options, driver_choices, form_for
+from devices.forms import PREFIX, TEST, declared_options, driver_choices, form_for
 from devices.models import LOCAL_EDGE, AccessToken, Channel, Edge, Instrument, Latest
+from devices.trials import Verdict
 
 CHANGES = ("add", "change", "delete")
 
@@ -132,7 +133,8 @@ class InstrumentAdmin(ForStaff):
     list_filter = (RetiredFilter, "edge", "driver", "in_service", "demo")
     list_select_related = ("edge",)
     search_fields = ("name", "address")
-    actions = ("take_out_of_service", "put_into_service", "retire")
+    actions = ("test_connection", "take_out_of_service", "put_into_service", "retire")
+    change_form_after_template = "devices/test_connection.html"
 
     class Media:
         js = ("devices/driver.js",)
@@ -143,6 +145,46 @@ class InstrumentAdmin(ForStaff):
         if self.has_change_permission(request, obj):
             kwargs.setdefault("form", form_for(shown_driver(request, obj)))
         return super().get_form(request, obj, change=change, **kwargs)  # type: ignore[no-any-return]
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """With the button for it: test the connection as the form describes it, and save nothing."""
+        context = {**(extra_context or {}), "test_button": TEST}
+        if request.method == "POST" and TEST in request.POST:
+            try:
+                context["verdict"] = self._tested(request, object_id)
+            except (Refused, ValidationError, DriverError) as error:
+                self.tell(request, error)
+        return super().changeform_view(request, object_id, form_url, context)
+
+    def _tested(self, request: HttpRequest, object_id: str | None) -> Verdict | None:
+        """None for what is not there, or not right: the form says so itself."""
+        instrument = self.get_object(request, object_id) if object_id else None
+        if not (instrument or self.has_add_permission(request)) or (object_id and not instrument):
+            return None
+        if not self.has_view_permission(request, instrument):
+            return None
+        form = self.get_form(request, instrument, change=bool(instrument))(request.POST, instance=instrument)
+        if form.errors:
+            return None
+        (verdict,) = services.test_connections([form.instance], by=request.user)
+        return verdict
+
+    @admin.action(description=_("Test connection: one poll, nothing is stored"), permissions=["change"])
+    def test_connection(self, request: HttpRequest, chosen: QuerySet[Instrument]) -> None:
+        try:
+            verdicts = services.test_connections(list(chosen), by=request.user)
+        except (Refused, ValidationError, DriverError) as error:
+            self.tell(request, error)
+            return
+        for verdict in verdicts:
+            level = messages.SUCCESS if verdict.ok else messages.ERROR
+            self.message_user(request, f"{verdict.instrument}: {verdict.summary}", level)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         local = Edge.objects.filter(name=LOCAL_EDGE, retired_at=None).first()

@@ -11,7 +11,8 @@ from drf_spectacular.utils import (
     extend_schema_field,
     extend_schema_serializer,
 )
-from rest_framework import mixins, serializers, viewsets
+from rest_framework import mixins, serializers, status, viewsets
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.routers import BaseRouter
@@ -101,6 +102,46 @@ class InstrumentSerializer(serializers.ModelSerializer[Instrument]):
         return services.save_instrument(instance, by=self.context["request"].user)
 
 
+class TestRequestSerializer(serializers.Serializer[Any]):
+    """What is to be tried in place of what is saved."""
+
+    __test__ = False  # no test, whatever its name says
+
+    address = serializers.CharField(required=False, max_length=300)
+    options = serializers.DictField(required=False, help_text="All of them: those left out have defaults")
+
+
+class TestRowSerializer(serializers.Serializer[Any]):
+    __test__ = False
+
+    key = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
+    unit = serializers.CharField()
+    value = serializers.JSONField(allow_null=True, help_text="Of a vector the first 100 numbers")
+    quality = serializers.CharField(allow_blank=True, help_text="Empty: the instrument said nothing of it")
+    time = serializers.DateTimeField(allow_null=True, help_text="The instrument's own stamp, if it has one")
+    length = serializers.IntegerField(help_text="Of a vector; else 0")
+
+
+class TestSerializer(serializers.Serializer[Any]):
+    """What came of a test of a connection."""
+
+    __test__ = False
+
+    ok = serializers.BooleanField()
+    error = serializers.CharField(allow_blank=True, help_text="In words, what went wrong")
+    waited = serializers.FloatField(source="tried.waited", default=None, help_text="Seconds, for its turn")
+    connect = serializers.FloatField(
+        source="tried.connect", default=None, help_text="Seconds to connect; 0 if it was connected already"
+    )
+    read = serializers.FloatField(source="tried.read", default=None, help_text="Seconds to read")
+    shared = serializers.BooleanField(
+        source="tried.shared", default=False, help_text="Over the connection that its polls use"
+    )
+    readings = TestRowSerializer(many=True, source="rows")
+    told = serializers.ListField(child=serializers.CharField(), help_text="Events and runs, a line each")
+
+
 class InstrumentViewSet(viewsets.ModelViewSet[Instrument]):
     """What is polled. Deleting one retires it: its history stays. Options given in an edit replace all."""
 
@@ -111,6 +152,22 @@ class InstrumentViewSet(viewsets.ModelViewSet[Instrument]):
 
     def perform_destroy(self, instance: Instrument) -> None:
         services.retire_instrument(instance, by=self.request.user)
+
+    @extend_schema(request=TestRequestSerializer, responses={200: TestSerializer, 504: TestSerializer})
+    @action(detail=True, methods=["post"])
+    def test(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Test the connection: one poll at its edge, of which nothing is stored. Takes up to 12 s.
+
+        504 if the edge does not answer; what the instrument did wrong is no error of the request.
+        """
+        instrument = self.get_object()
+        changes = TestRequestSerializer(data=request.data)
+        changes.is_valid(raise_exception=True)
+        for name, value in changes.validated_data.items():
+            setattr(instrument, name, value)
+        (verdict,) = services.test_connections([instrument], by=request.user)
+        code = status.HTTP_504_GATEWAY_TIMEOUT if verdict.silence else status.HTTP_200_OK
+        return Response(TestSerializer(verdict).data, code)
 
 
 class ChannelSerializer(serializers.ModelSerializer[Channel]):

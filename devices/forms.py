@@ -1,5 +1,6 @@
 """The form of an instrument: built from what its driver declares, one field per option."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
@@ -12,16 +13,18 @@ from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
     UnfoldBooleanSwitchWidget,
 )
 
 from devices import drivers, services
-from devices.drivers.base import Driver, Option
+from devices.drivers.base import SECRET_NAME, Driver, Option, Secret
 from devices.errors import ConfigurationError
 from devices.models import Instrument
 
 PREFIX = "option_"
+TEST = "_test"  # the button that tests the connection in place of saving
 
 
 def declared_options(driver_name: str) -> tuple[Option, ...]:
@@ -50,6 +53,71 @@ def _driver_label(name: str) -> str:
     return f"{driver.label} ({name})" if driver else f"{name} (not installed)"
 
 
+class ListField(forms.CharField):
+    """A list of objects, written as JSON; errors say in which line, or which item."""
+
+    widget = UnfoldAdminTextareaWidget(attrs={"rows": 10, "spellcheck": "false", "class": "font-mono"})
+
+    def prepare_value(self, value: Any) -> Any:
+        """An object to a line, as far as they fit."""
+        return listed(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        text = (super().to_python(value) or "").strip()
+        if not text:
+            return None
+        try:
+            items = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValidationError(
+                _("No JSON: %(message)s, in line %(line)d, column %(column)d"),
+                params={"message": error.msg, "line": error.lineno, "column": error.colno},
+            ) from None
+        except (ValueError, RecursionError) as error:
+            raise ValidationError(_("No JSON: %(message)s"), params={"message": str(error)}) from None
+        if not isinstance(items, list):
+            raise ValidationError(_('A list is needed: [ … ], with an object { "…": … } for each item'))
+        if wrong := [str(place) for place, item in enumerate(items, 1) if not isinstance(item, dict)]:
+            places = ", ".join(wrong[:5])
+            raise ValidationError(_('Item %(places)s is no object { "…": … }'), params={"places": places})
+        return items
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(self.prepare_value(initial), data)
+
+
+def listed(items: list[Any]) -> str:
+    """A list as JSON that a person edits: one item to a line."""
+    lines = ",\n".join(f"  {json.dumps(item, ensure_ascii=False)}" for item in items)
+    return f"[\n{lines}\n]" if items else "[]"
+
+
+class SecretField(forms.CharField):
+    """The name of a secret, never the secret itself."""
+
+    widget = UnfoldAdminTextInputWidget(attrs={"autocomplete": "off", "spellcheck": "false"})
+
+    def prepare_value(self, value: Any) -> Any:
+        return value.get("secret", "") if isinstance(value, dict) else value
+
+    def to_python(self, value: Any) -> Any:
+        name = (super().to_python(value) or "").strip()
+        if not name:
+            return ""
+        if not SECRET_NAME.fullmatch(name):
+            # Not shown again: a person may have written the password itself.
+            raise ValidationError(
+                _("Only the secret's name belongs here, in capitals, digits and underscores, such as QPCR_1")
+            )
+        return {"secret": name}
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(self.prepare_value(initial), data)
+
+
+SPECIAL: Mapping[type, type[forms.Field]] = {list: ListField, Secret: SecretField}
+
+
 def option_field(option: Option) -> forms.Field:
     """A form's field for one option, with its help, default and limits."""
     common: dict[str, Any] = {
@@ -59,6 +127,8 @@ def option_field(option: Option) -> forms.Field:
     }
     if option.kind is bool:
         return forms.BooleanField(widget=UnfoldBooleanSwitchWidget, **common)
+    if special := SPECIAL.get(option.kind):
+        return special(**common)
     if option.choices:
         choices = [(choice, choice) for choice in option.choices]
         return forms.ChoiceField(choices=choices, widget=UnfoldAdminSelectWidget, **common)
@@ -88,7 +158,15 @@ def _help(option: Option) -> str:
         parts.append(f"At least {option.low:g}.")
     elif option.high is not None:
         parts.append(f"At most {option.high:g}.")
-    if option.default != "":
+    if option.kind is Secret:
+        parts.append(
+            "Write the secret's name, such as QPCR: the edge reads LABSITE_SECRET_QPCR or the file named in "
+            "LABSITE_SECRET_QPCR_FILE, and gives it only to the hosts in LABSITE_SECRET_QPCR_HOSTS."
+        )
+    elif option.kind is list:
+        parts.append("A list in JSON.")
+        parts += [f"Default: {json.dumps(option.default, ensure_ascii=False)}."] if option.default else []
+    elif option.default != "":
         parts.append(f"Default: {option.default}.")
     return " ".join(part if part.endswith((".", "?", "!")) else f"{part}." for part in parts if part)
 
@@ -117,6 +195,7 @@ class InstrumentForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, data: Any = None, files: Any = None, **kwargs: Any) -> None:
         self.options = {option.name: option for option in declared_options(self.driver_name)}
         self.switched = data is not None and data.get("options_of", self.driver_name) != self.driver_name
+        self.testing = data is not None and TEST in data
         if self.switched:
             data = self._with_defaults(data)
         super().__init__(data, files, **kwargs)
@@ -129,7 +208,8 @@ class InstrumentForm(forms.ModelForm):  # type: ignore[type-arg]
         for name, option in self.options.items():
             data.pop(PREFIX + name, None)
             if option.kind is not bool or option.default:
-                data[PREFIX + name] = str(option.default)
+                default = option.default
+                data[PREFIX + name] = listed(default) if isinstance(default, list) else str(default)
         return data
 
     def _prepare(self) -> None:
@@ -140,6 +220,10 @@ class InstrumentForm(forms.ModelForm):  # type: ignore[type-arg]
             self.initial[PREFIX + name] = self.instance.options.get(name, option.default)
         if driver := driver_or_none(self.driver_name):
             self.fields["address"].help_text = _("A URL, such as %(example)s") % {"example": driver.example}
+
+    def is_valid(self) -> bool:
+        """Never where the connection is only tested: nothing is saved then."""
+        return super().is_valid() and not self.testing
 
     def full_clean(self) -> None:
         if not self.switched:

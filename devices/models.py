@@ -202,6 +202,19 @@ class Run(models.Model):
         return self.title or self.key
 
 
+class Trial(models.Model):
+    """A test of a connection: one poll that a person asked for, and what came of it; forgotten after an hour."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    edge = models.ForeignKey(Edge, models.CASCADE, related_name="+", db_index=False)
+    instrument = models.UUIDField()  # which may not be saved yet
+    asked_at = models.DateTimeField(db_index=True)
+    tried = models.JSONField(null=True)  # the edge's answer, a wire.Tried
+
+    def __str__(self) -> str:
+        return f"{self.instrument} at {self.asked_at}"
+
+
 class Heartbeat(models.Model):
     """The last word of a process of the centre."""
 

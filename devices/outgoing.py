@@ -42,7 +42,13 @@ def signing_version(current: int, heard: int) -> int:
     return heard if heard in (current, current - 1) else current
 
 
-def send_to_edge(edge: Edge, task: str, message: wire.Message, key_version: int | None = None) -> bool:
+def send_to_edge(
+    edge: Edge,
+    task: str,
+    message: wire.Message,
+    key_version: int | None = None,
+    waiting_max: int = ANSWERS_MAX,
+) -> bool:
     """Send one message to an edge as this task; after the commit of what it tells of.
 
     `key_version`: of the envelope that is answered; else that which the edge last signed with.
@@ -52,7 +58,7 @@ def send_to_edge(edge: Edge, task: str, message: wire.Message, key_version: int 
     to = Recipient(edge.name, key_version or signing_version(edge.key_version, edge.key_heard))
     with current_app.producer_or_acquire() as producer:
         depth = producer.connection.ensure(producer, waiting, **RETRY)(producer, [to.queue])[to.queue]
-        if depth > ANSWERS_MAX:
+        if depth > waiting_max:
             logger.warning(
                 "edge %s does not read its queue: %d messages; %s is not sent", to.name, depth, task
             )

@@ -21,7 +21,7 @@ app.set_default()  # in every thread
 app.conf.update(options(settings.BROKER_URL, "central"))
 app.conf.update(
     task_default_queue="central",
-    task_routes={"labsite.ingest": {"queue": "ingest"}, "labsite.hello": {"queue": "ingest"}},
+    task_routes={f"labsite.{name}": {"queue": "ingest"} for name in ("ingest", "hello", "tested")},
     task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0.2},
     worker_redirect_stdouts=False,
     CELERY_DB_REUSE_MAX=10_000,  # else Celery opens a new connection to the database for each task

@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from celery import shared_task
-from django.db import InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerAway
 
-from devices import edges, wire
+from devices import edges, trials, wire
 from devices.edge_keys import key_of
 from devices.models import Edge
 from labsite import acks, pipeline
@@ -37,6 +37,20 @@ def hello(message: dict[str, Any]) -> None:
         logger.warning("a hello is dropped: %s: %s", type(error).__name__, error)
     except (OperationalError, InterfaceError, BrokerAway) as error:
         logger.error("a hello cannot be answered now: %s", str(error).strip())  # noqa: TRY400
+
+
+@shared_task(name="labsite.tested", acks_late=True, ignore_result=True)
+def tested(message: dict[str, Any]) -> None:
+    """What came of a test of a connection, for whoever waits for it. Twice, or late, it does no harm."""
+    try:
+        envelope, tried = wire.open_envelope(message, wire.Tried, key_of)
+        if not trials.take(tried, envelope.edge):
+            logger.info("a test's answer of edge %s is not asked for (any more)", envelope.edge)
+    except wire.WireError as error:
+        pulse.count("dropped")
+        logger.warning("a test's answer is dropped: %s: %s", type(error).__name__, error)
+    except (DataError, OperationalError, InterfaceError) as error:
+        logger.error("a test's answer cannot be noted: %s", str(error).strip())  # noqa: TRY400
 
 
 @shared_task(name="labsite.ingest", acks_late=True, ignore_result=True)
