@@ -13,6 +13,12 @@ from devices.links.base import Address, Link
 
 LINKS = {
     "edge": "devices.links.local:LocalLink",
+    "file": "devices.links.files:FilesLink",
+    "http": "devices.links.http:HttpLink",
+    "https": "devices.links.http:HttpLink",
+    "i2c": "devices.links.i2c:I2cLink",
+    "i2c+tcp": "devices.links.i2c_tcp:I2cTcpLink",
+    "serial": "devices.links.serial:SerialLink",
     "tcp": "devices.links.tcp:TcpLink",
     "tls": "devices.links.tcp:TlsLink",
 }

@@ -10,6 +10,7 @@ wake-ups cost more than parsing the answers.
 import asyncio
 import contextlib
 import os
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -88,6 +89,11 @@ class StreamLink(LineLink):
             connection.give_up("the other side does not read")
             raise LinkError(f"{self.address.url}: the other side does not read")
         connection.transport.write(chunk)
+
+    def break_off(self, reason: str) -> None:
+        """Use it no more, from a callback that cannot raise: what listens or exchanges is told this reason."""
+        if self._connection is not None:
+            self._connection.give_up(reason)
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -240,6 +246,9 @@ class Connection(asyncio.Protocol):
 
 def words(error: Exception) -> str:
     """What happened, without the address that asyncio's own text repeats."""
+    if isinstance(error, ssl.SSLError):  # its number is OpenSSL's, not the system's
+        reason = str(getattr(error, "verify_message", "") or error.reason or error)
+        return f"TLS: {reason.replace('_', ' ').lower()}"
     if isinstance(error, OSError) and error.errno and error.errno > 0:
         return os.strerror(error.errno).lower()
     return str(error) or type(error).__name__

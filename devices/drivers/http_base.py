@@ -1,0 +1,47 @@
+"""What drivers of instruments with an HTTP interface have in common: who they say they are, and TLS."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from devices.drivers.base import Driver, Option, Secret
+from devices.errors import ConfigurationError
+from devices.links.http import HttpLink
+
+HTTP_OPTIONS = (
+    Option("token", Secret, "", "A bearer token to be shown with each request"),
+    Option("user", str, "", "A user name for HTTP's basic authentication"),
+    Option("password", Secret, "", "The password that belongs to the user name"),
+    Option("pin", str, "", "https only: SHA-256 of the one certificate to be accepted, in hexadecimal"),
+    Option("verify", bool, True, "https only: the certificate must be signed by a known authority"),
+)
+
+
+class HttpDriver(Driver):
+    """Asks over HTTP, with a token or a password where the instrument wants one."""
+
+    schemes = ("http", "https")
+    options = HTTP_OPTIONS
+    link: HttpLink
+
+    @classmethod
+    def checked_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        checked = super().checked_options(options)
+        if checked["token"] and (checked["user"] or checked["password"]):
+            raise ConfigurationError("option token: give either a token or a user and a password")
+        if ":" in checked["user"]:
+            raise ConfigurationError("option user: a name with a colon cannot be told from its password")
+        pin = checked["pin"].replace(":", "").lower()
+        if pin and (len(pin) != 64 or set(pin) - set("0123456789abcdef")):
+            raise ConfigurationError("option pin: a SHA-256 has 64 hexadecimal digits")
+        return checked
+
+    @classmethod
+    def link_settings(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {"pin": options["pin"], "verify": options["verify"]}
+
+    async def open(self) -> None:
+        self.link.authorise(
+            token=self.secrets.get("token", ""),
+            user=self.settings["user"],
+            password=self.secrets.get("password", ""),
+        )
