@@ -18,6 +18,7 @@ from devices.errors import ConfigurationError
 ENTRY_POINTS = "labsite.drivers"
 
 OWN = {
+    "bme280": "devices.drivers.bme280:Bme280",
     "edge_host": "devices.drivers.edge_host:EdgeHost",
     "thermostat": "devices.drivers.thermostat:Thermostat",
 }

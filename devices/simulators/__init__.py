@@ -4,7 +4,10 @@ from pkgutil import resolve_name
 
 from devices.simulators.base import Simulator
 
-SIMULATORS = {"thermostat": "devices.simulators.thermostat:Thermostat"}
+SIMULATORS = {
+    "bme280": "devices.simulators.bme280:Bme280",
+    "thermostat": "devices.simulators.thermostat:Thermostat",
+}
 
 
 def load(driver: str) -> type[Simulator]:
