@@ -10,6 +10,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", views.overview, name="overview"),
     path("instruments/<uuid:pk>/", views.instrument, name="instrument"),
     path("instruments/<uuid:pk>/chart/", views.chart, name="chart"),
+    path("instruments/<uuid:pk>/beside/", views.beside, name="beside"),
     path("favicon.ico", views.favicon),
     path("live/", views.live, name="live"),
     path("login/", views.Login.as_view(), name="login"),

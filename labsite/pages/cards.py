@@ -18,7 +18,8 @@ from devices import drivers
 from devices.errors import ConfigurationError
 from devices.models import Channel, Instrument
 from labsite.pages import numbers
-from labsite.pages.standing import Normal, Now, Standing, State, stale_after, state
+from labsite.pages.beside import Course, courses
+from labsite.pages.standing import WORDED, Normal, Now, Standing, State, stale_after, state
 
 ROWS_ON_A_CARD = 6
 OFFERED = 8  # channels whose button stands above the chart; those of more are behind a word
@@ -53,7 +54,7 @@ class Row:
     @property
     def told_why(self) -> bool:
         """Whether the text is the reason why the value is bad."""
-        return self.now is not None and self.now.bad and self.kind != "text"
+        return self.now is not None and self.now.bad and self.kind not in WORDED
 
     @property
     def reason(self) -> str:
@@ -109,6 +110,7 @@ class Card:
     instrument: Instrument
     rows: list[Row]
     now: int
+    course: Course | None = None  # of the run that is under way
 
     @cached_property
     def standing(self) -> Standing:
@@ -137,7 +139,7 @@ class Card:
 
     @property
     def plottable(self) -> list[Row]:
-        return [row for row in self.rows if row.kind != "text"]
+        return [row for row in self.rows if row.kind not in WORDED]
 
     @property
     def offered(self) -> list[Row]:
@@ -278,7 +280,10 @@ def _cards(instruments: Iterable[Instrument], at: datetime) -> list[Card]:
     chosen = list(instruments)
     now = milliseconds(at)
     rows = _rows(chosen, now)
-    return [Card(instrument, rows[instrument.pk], now) for instrument in chosen]
+    under_way = courses(chosen)
+    return [
+        Card(instrument, rows[instrument.pk], now, under_way.get(str(instrument.pk))) for instrument in chosen
+    ]
 
 
 def _rows(instruments: list[Instrument], at: int) -> dict[Any, list[Row]]:

@@ -18,6 +18,7 @@ import msgspec
 import psycopg
 from django.db import connections
 
+from labsite.pages.beside import CURRENT_RUNS, Course, course
 from labsite.pages.cards import ROWS_ON_A_CARD
 from labsite.pages.standing import Normal, Now, Standing
 
@@ -63,6 +64,7 @@ class Client:
         self.instrument = instrument
         self.readings: dict[int, Now] = {}
         self.standings: dict[str, Standing] = {}
+        self.runs: dict[str, Course | None] = {}
         self.changed = False
         self.ended = False
         self.started = False
@@ -75,6 +77,12 @@ class Client:
         self.readings.update(readings)
         self.standings.update(standings)
         if readings or standings:
+            self.wake.set()
+
+    def put_runs(self, runs: Mapping[str, Course | None]) -> None:
+        """Add how runs under way stand now; None: there is none any more. A page of one asks otherwise."""
+        if self.instrument is None and runs:
+            self.runs.update(runs)
             self.wake.set()
 
     def tell_changed(self) -> None:
@@ -102,7 +110,7 @@ class Client:
         if self.changed:
             self.changed = False
             yield event("changed", {"now": now})
-        if self.started and not (self.readings or self.standings):
+        if self.started and not (self.readings or self.standings or self.runs):
             yield event("beat", {"now": now})
             return
         standings = {
@@ -111,8 +119,9 @@ class Client:
         }
         kind = "readings" if self.started else "snapshot"
         self.started = True
-        yield event(kind, {"now": now, "latest": list(self.readings.values()), "standings": standings})
-        self.readings, self.standings = {}, {}
+        latest = list(self.readings.values())
+        yield event(kind, {"now": now, "latest": latest, "standings": standings, "runs": self.runs})
+        self.readings, self.standings, self.runs = {}, {}, {}
 
 
 def event(kind: str, content: object) -> bytes:
@@ -134,6 +143,7 @@ class Hub:
         self._latest: dict[int, Now] = {}
         self._places: dict[int, Place] = {}
         self._members: dict[str, list[int]] = {}
+        self._runs: dict[str, Course] = {}
         self._revision: object = None
         self._newest = BEGINNING
         self._whole_at = 0.0
@@ -148,6 +158,7 @@ class Hub:
         self.clients.add(client)
         if self._loaded:
             self._show([client], self._latest)
+            client.put_runs(self._runs)
         if self._listener is None or self._listener.done():
             self._listener = asyncio.get_running_loop().create_task(self._listen())
         return client
@@ -196,6 +207,7 @@ class Hub:
             since = BEGINNING if whole else self._newest - OVERLAP
             rows = await (await connection.execute(_LATEST, (since,))).fetchall()
             revision = await (await connection.execute(_REVISION)).fetchone()
+            runs = await (await connection.execute(CURRENT_RUNS)).fetchall()
             if whole:
                 self._latest = {number: self._latest[number] for number, *_ in rows if number in self._latest}
             fresh = self._remember(rows)
@@ -206,6 +218,7 @@ class Hub:
         self._tell_changed(revision)
         self._loaded = True
         self._show(self.clients, fresh)
+        self._show_runs({instrument: course(*run) for instrument, *run in runs})
 
     def _remember(self, rows: list[tuple[Any, ...]]) -> dict[int, Now]:
         """Keep the rows; those that were not known yet are returned."""
@@ -249,6 +262,15 @@ class Hub:
             client.put(wanted, standings)
             if not client.started:
                 client.wake.set()
+
+    def _show_runs(self, runs: dict[str, Course]) -> None:
+        """Tell the overviews which began, moved on or ended."""
+        before, self._runs = self._runs, runs
+        news = {
+            each: runs.get(each) for each in before.keys() | runs.keys() if before.get(each) != runs.get(each)
+        }
+        for client in self.clients:
+            client.put_runs(news)
 
     def _standing(self, instrument: str) -> Standing:
         return Standing.of(

@@ -11,6 +11,7 @@ from devices.readings import Quality
 STALE_INTERVALS = 2.5
 STALE_LEAST = 4.0  # seconds: a reading is up to about three seconds on its way to the page
 NEW_FOR = 30_000  # milliseconds in which nobody expects the first reading
+WORDED = ("text", "vector")  # kinds of channels whose reading is told by its text, not by a number
 QUALITY_BITS = 3  # the class of a stored quality; above them are flags
 
 
@@ -67,7 +68,7 @@ class Standing:
             bad=len(bad),
             outside=sum(normal.left_by(now.value) for normal, _kind, now in found if not now.bad),
             seen=max((now.seen for _normal, _kind, now in found), default=None),
-            reason=next((now.text for kind, now in bad if now.text and kind != "text"), ""),
+            reason=next((now.text for kind, now in bad if now.text and kind not in WORDED), ""),
         )
 
 

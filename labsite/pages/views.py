@@ -32,6 +32,7 @@ from django.views.decorators.http import require_GET
 
 from devices.models import Instrument
 from labsite.pages import cards, series
+from labsite.pages.beside import Beside
 from labsite.pages.live import event, hub
 
 CHANNELS_MAX = 8
@@ -78,7 +79,21 @@ def overview(request: HttpRequest) -> HttpResponse:
 def instrument(request: HttpRequest, pk: UUID) -> HttpResponse:
     """One instrument: all its channels now, and the last hour as a chart."""
     found = get_object_or_404(Instrument.objects.select_related("edge"), pk=pk)
-    return render(request, "labsite/instrument.html", {"card": cards.one(found, timezone.now())})
+    now = timezone.now()
+    shown = {"card": cards.one(found, now), "beside": Beside(found, now)}
+    return render(request, "labsite/instrument.html", shown)
+
+
+@login_not_required
+@require_GET
+@gzip_page
+@never_cache
+def beside(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Runs, events and vectors of an instrument as they are now: a part of its page; 401 without a login."""
+    if not request.user.is_authenticated:
+        return HttpResponse(status=401)
+    found = get_object_or_404(Instrument, pk=pk)
+    return render(request, "labsite/_beside.html", {"beside": Beside(found, timezone.now())})
 
 
 @login_not_required

@@ -13,7 +13,7 @@ from django.db import connection
 from django.test import RequestFactory
 from django.utils import timezone
 
-from devices.models import Channel, Instrument
+from devices.models import Channel, Instrument, Run
 from labsite.pages import live, views
 from labsite.pages.cards import ROWS_ON_A_CARD
 from labsite.pages.standing import Now, Standing
@@ -205,3 +205,27 @@ async def test_a_slow_page_gets_the_newest_of_each_channel() -> None:
     taken = await asyncio.wait_for(client.take(), 1)
     assert taken.count(b"event:") == 1
     assert b'"latest":[[5,10,3.0,0,null,10]]' in taken
+
+
+def test_an_overview_is_told_how_a_run_goes_on_and_that_it_has_ended(web: Web, channel: Channel) -> None:
+    instrument = str(channel.instrument_id)
+    run = Run.objects.create(
+        instrument=channel.instrument,
+        key="r",
+        kind="qpcr",
+        title="Plate",
+        state="running",
+        told_at=timezone.now(),
+    )
+    with stream(web, factories.person()) as page:
+        content = page.first(lambda _kind, content: content.get("runs"))
+        assert content["runs"] == {instrument: ["Running · Plate", None]}
+        Run.objects.update(progress=0.5)
+        notify()
+        content = page.first(lambda _kind, content: content.get("runs"))
+        assert content["runs"] == {instrument: ["Running · Plate", 50]}
+        run.state = "completed"
+        run.save(update_fields=["state"])
+        notify()
+        content = page.first(lambda _kind, content: content.get("runs"))
+        assert content["runs"] == {instrument: None}

@@ -12,13 +12,14 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from devices.models import Channel, Edge, Instrument, Latest
+from devices.models import Channel, Edge, Instrument, Latest, Run
 from devices.readings import Quality
 from labsite.pages import numbers
+from labsite.pages.beside import VectorShown
 from labsite.pages.cards import natural
 from labsite.pages.standing import Standing, state
 from telemetry import partitions
-from telemetry.models import Gap, Sample
+from telemetry.models import Event, Gap, Sample, VectorSample
 from tests import factories
 from tests.web import store
 
@@ -223,7 +224,7 @@ def test_the_overview_costs_few_questions(
     Latest.objects.bulk_create(
         Latest(channel=each, time=now, value=1.0, seen_at=now, stored_at=now) for each in channels
     )
-    with django_assert_max_num_queries(4):
+    with django_assert_max_num_queries(5):
         shown = text(page)
     assert shown.count("<article") == 201
 
@@ -286,6 +287,116 @@ def test_the_chart_gets_series_and_gaps(page: Client) -> None:
 )
 def test_a_malformed_question_of_the_chart_is_refused(page: Client, query: str) -> None:
     assert page.get(f"{reverse('chart', args=[lone().instrument_id])}?{query}").status_code == 400
+
+
+# ---- what is neither number nor reading: words, vectors, runs, events
+
+
+@pytest.mark.parametrize(
+    ("kind", "reading", "shown", "drawn"),
+    [
+        ("text", {"text": "mains mode"}, ">mains mode<", False),
+        ("bool", {"value": 1.0}, ">yes<", True),
+        ("bool", {"value": 0.0}, ">no<", True),
+        ("int", {"value": 7.0}, ">7<", True),
+        ("vector", {"text": "96 values"}, ">96 values<", False),
+    ],
+)
+def test_each_kind_is_shown_in_its_own_words(
+    page: Client, kind: str, reading: dict[str, Any], shown: str, drawn: bool
+) -> None:
+    channel = lone(kind=kind, unit="", low=None, high=None)
+    store(channel, reading.get("value"), text=reading.get("text"))
+    url = reverse("instrument", args=[channel.instrument_id])
+    for each in (text(page), text(page, url)):
+        assert shown in each
+        assert ">Normal<" in each
+        assert "no value" not in each.replace('"no value"', "")
+    assert (f'data-choose="{channel.pk}"' in text(page, url)) is drawn
+
+
+def vector(*values: float | None, labels: list[str] | None = None) -> Channel:
+    """A channel with a vector."""
+    channel = lone(kind="vector", unit="{counts}", digits=1)
+    partitions.make_ahead(timezone.now())
+    at = timezone.now()
+    VectorSample.objects.create(channel_id=channel.pk, time=at, values=list(values), labels=labels)
+    store(channel, None, text=f"{len(values)} values", time=at)
+    return channel
+
+
+def test_the_newest_vector_is_drawn_small_with_a_summary(page: Client) -> None:
+    channel = vector(1.0, None, 4.0, labels=["A1", "A2", "A3"])
+    for url in (
+        reverse("instrument", args=[channel.instrument_id]),
+        reverse("beside", args=[channel.instrument_id]),
+    ):
+        shown = text(page, url)
+        assert "3 values, 1.0 to 4.0, greatest at A3" in shown
+        assert 'd="M0.1 100.0V75.0h.8V100.0zM2.1 100.0V0.0h.8V100.0z"' in shown
+
+
+@pytest.mark.parametrize(
+    ("values", "path"),
+    [
+        ([], ""),
+        ([None], ""),
+        ([0.0], "M0.1 100.0V100.0h.8V100.0z"),
+        ([-1.0, 1.0], "M0.1 50.0V100.0h.8V50.0zM1.1 50.0V0.0h.8V50.0z"),
+        ([1.0, 2.0, None, 2.0] * 60, "M0.5 50.0L1.5 0.0M3.5 0.0L4.5 50.0"),
+    ],
+)
+def test_a_vector_is_bars_about_zero_or_a_line_broken_where_it_has_none(
+    db: None, values: list[float | None], path: str
+) -> None:
+    stored = VectorSample(values=values, labels=None, time=T0)
+    assert VectorShown(Channel(), stored, T0).path.startswith(path)
+
+
+def test_a_run_under_way_is_on_the_card_and_on_the_page(page: Client) -> None:
+    channel = lone()
+    now = timezone.now()
+    fields = {"stage": "PCR", "cycle": 12, "metrics": {"mean_error": 0.0123}, "is_hot": True}
+    run = {"kind": "qpcr", "title": "Plate <7>", "told_at": now, "fields": fields}
+    Run.objects.create(
+        instrument=channel.instrument,
+        key="r2",
+        state="running",
+        progress=0.304,
+        start=now - timedelta(minutes=4),
+        **run,
+    )
+    Run.objects.create(
+        instrument=channel.instrument, key="r1", state="failed", **(run | {"title": "", "fields": {}})
+    )
+    card = text(page)
+    assert "Running · Plate &lt;7&gt;" in card
+    assert 'max="100" value="30"' in card
+    assert "r1" not in card
+    shown = text(page, reverse("instrument", args=[channel.instrument_id]))
+    for wanted in ("Plate &lt;7&gt;", ">30 %<", "for 4 min 00 s", ">cycle<", ">12<", ">metrics mean error<"):
+        assert wanted in shown
+    assert ">Failed<" in shown
+    assert shown.index("Plate &lt;7&gt;") < shown.index("<b>r1</b>")
+
+
+def test_the_latest_ten_events_are_shown(page: Client) -> None:
+    channel = lone()
+    now = timezone.now()
+    for number in range(12):
+        Event.objects.create(
+            instrument=channel.instrument,
+            time=now - timedelta(minutes=number),
+            kind="run_action",
+            text=f"<step {number}>",
+        )
+    shown = text(page, reverse("beside", args=[channel.instrument_id]))
+    assert [number for number in range(12) if f"&lt;step {number}&gt;" in shown] == list(range(10))
+    assert "run action" in shown
+
+
+def test_what_stands_beside_is_for_those_who_are_signed_in(client: Client, db: None) -> None:
+    assert client.get(reverse("beside", args=[uuid4()])).status_code == 401
 
 
 # ---- the look of all of them

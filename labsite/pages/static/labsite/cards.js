@@ -1,6 +1,6 @@
 // Instruments on the page: what the server drew is taken over and kept up to date.
 import { NOTHING, age, shown } from "./numbers.js";
-import { isBad, isOutside, staleAfter, state } from "./standing.js";
+import { isBad, isOutside, isWorded, staleAfter, state } from "./standing.js";
 import { now } from "./stream.js";
 import { word } from "./words.js";
 
@@ -25,7 +25,7 @@ class Row {
   // A bad value is the last one there was, with its own time; its text is the reason, unless that is the value.
   take(time, value, quality, text, seen) {
     const bad = isBad(quality);
-    const told = bad && this.kind !== "text" ? text : null;
+    const told = bad && !isWorded(this.kind) ? text : null;
     const words = shown(value, told === null ? text : null, this.kind, this.digits);
     const missing = bad ? word(words === NOTHING ? "no reading" : "not valid") : word("no value");
     const reason = told || (bad || (value === null && !text) ? missing : "");
@@ -67,12 +67,27 @@ export class Card {
     this.badge = element.querySelector(".state");
     this.age = element.querySelector("[data-age]");
     this.reason = element.querySelector("[data-reason]");
+    this.run = element.querySelector("[data-run]");
     this.state = { key: this.badge.dataset.state, look: element.classList.contains("look") };
     this.lookedAtFirst = this.state.look;
   }
 
   stand([read, bad, outside, seen, reason]) {
     this.standing = { read, bad, outside, seen, reason };
+  }
+
+  // The run that is under way, or null.
+  course(run) {
+    if (!this.run) return;
+    this.run.hidden = !run;
+    if (!run) return;
+    const [words, percent] = run;
+    const line = this.run.querySelector("[data-run-words]");
+    put(line, words);
+    line.title = words;
+    const bar = this.run.querySelector("progress");
+    bar.hidden = percent === null;
+    bar.value = percent ?? 0;
   }
 
   // By the page's own clock, so that a value grows old also when nothing arrives.
@@ -102,11 +117,12 @@ export class Cards {
     this.byChannel = new Map(this.all.flatMap((card) => [...card.rows].map(([channel, row]) => [channel, row])));
   }
 
-  take({ latest, standings }) {
+  take({ latest, standings, runs }) {
     for (const [channel, time, value, quality, text, seen] of latest) {
       this.byChannel.get(channel)?.take(time, value, quality, text, seen);
     }
     for (const [instrument, standing] of Object.entries(standings)) this.byId.get(instrument)?.stand(standing);
+    for (const [instrument, run] of Object.entries(runs)) this.byId.get(instrument)?.course(run);
     this.tick();
   }
 

@@ -48,6 +48,25 @@ for (const button of buttons) {
   if (others && chosen.includes(Number(button.dataset.choose))) others.open = true;
 }
 
+// Runs, events and vectors come as the server draws them, as often as one can look.
+const BESIDE_EVERY = 5000;
+const beside = document.querySelector("[data-beside]");
+let drawn = beside.innerHTML;
+
+async function look() {
+  if (document.hidden) return;
+  try {
+    const reply = await fetch(beside.dataset.beside);
+    if (!reply.ok) return;
+    const text = await reply.text();
+    if (text !== drawn && !beside.contains(document.activeElement)) beside.innerHTML = drawn = text;
+  } catch {
+    // the server is away; the stream says so
+  }
+}
+
+setInterval(look, BESIDE_EVERY);
+
 let isFirst = true;
 function readings(content) {
   cards.take(content);

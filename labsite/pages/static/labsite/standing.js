@@ -6,6 +6,9 @@ const STALE_LEAST = 4; // seconds
 const NEW_FOR = 30000; // ms
 const BAD = 2;
 
+// Kinds of channels whose reading is told by its text, not by a number.
+export const isWorded = (kind) => kind === "text" || kind === "vector";
+
 export const isBad = (quality) => (quality & 3) === BAD;
 
 export const isOutside = (value, low, high) =>
