@@ -14,7 +14,7 @@ from unfold.admin import ModelAdmin
 from devices import services
 from devices.errors import DriverError, Refused
 from devices.forms import PREFIX, TEST, declared_options, driver_choices, form_for
-from devices.models import LOCAL_EDGE, AccessToken, Channel, Edge, Instrument, Latest
+from devices.models import LOCAL_EDGE, AccessToken, Channel, Edge, Instrument, Latest, Run
 from devices.trials import Verdict
 
 CHANGES = ("add", "change", "delete")
@@ -253,6 +253,14 @@ class LatestAdmin(ForStaff):
     list_filter = ("channel__instrument__edge",)
     list_select_related = ("channel__instrument",)
     search_fields = ("channel__key", "channel__instrument__name")
+
+
+@admin.register(Run)
+class RunAdmin(ForStaff):
+    list_display = ("title", "instrument", "key", "kind", "state", "progress", "start", "end", "told_at")
+    list_filter = ("state", "instrument__edge")
+    list_select_related = ("instrument",)
+    search_fields = ("title", "key", "instrument__name")
 
 
 @admin.register(AccessToken)

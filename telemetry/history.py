@@ -7,8 +7,8 @@ from typing import NamedTuple
 from django.db import connection
 from django.db.models import Q, QuerySet
 
-from devices.models import Channel, Instrument
-from telemetry.models import Gap
+from devices.models import Channel, Instrument, Run
+from telemetry.models import Event, Gap
 
 POINTS = 1200  # of a channel in a chart; a screen shows no more
 
@@ -80,3 +80,9 @@ def gaps(instrument: Instrument, since: datetime) -> QuerySet[Gap]:
     """What is missing of an instrument since then, with what is missing of all its edge."""
     whole_edge = Q(instrument=None, edge=instrument.edge_id)
     return Gap.objects.filter(Q(instrument=instrument) | whole_edge, end__gt=since).order_by("start")
+
+
+def within(events: QuerySet[Event], run: Run) -> QuerySet[Event]:
+    """Those of the run's instrument from its start (or the last word on it) to its end (or now)."""
+    of_time = events.filter(instrument=run.instrument_id, time__gte=run.start or run.told_at)
+    return of_time if run.end is None else of_time.filter(time__lte=run.end)
