@@ -91,7 +91,7 @@ class StreamLink(LineLink):
         connection.transport.write(chunk)
 
     def break_off(self, reason: str) -> None:
-        """Use it no more, from a callback that cannot raise: what listens or exchanges is told this reason."""
+        """Use it no more, from a callback that cannot raise: who listens or exchanges is told."""
         if self._connection is not None:
             self._connection.give_up(reason)
 
@@ -136,9 +136,13 @@ class Connection(asyncio.Protocol):
         self.outlives = False  # the connection, a time-out of the exchange under way
         self.hear: Hear | None = None
         self.tell_lost: Callable[[str], None] | None = None
+        self.early: bytes | None = b""  # what came before anybody could listen; None: somebody could
 
     def listen(self, hear: Hear, lost: Callable[[str], None]) -> None:
         self.hear, self.tell_lost = hear, lost
+        early, self.early = self.early, None
+        if early:  # a greeting may come with a handshake's last packet
+            hear(early)
 
     async def exchange(
         self, request: bytes, deadline: float, take: Take | None = None, outlives: bool = False
@@ -146,7 +150,7 @@ class Connection(asyncio.Protocol):
         if self.answer is not None:
             raise RuntimeError("a link carries one exchange at a time")
         answer: asyncio.Future[bytes] = self.loop.create_future()
-        self.answer, self.take, self.outlives = answer, take, outlives
+        self.answer, self.take, self.outlives, self.early = answer, take, outlives, None
         self.deadline = deadline
         self.due = self.loop.time() + deadline
         if self.timer is not None and self.timer.when() > self.due:
@@ -203,6 +207,8 @@ class Connection(asyncio.Protocol):
         terminator = self.terminator
         if answer is None or answer.done():
             self.torn = not chunk.endswith(terminator)
+            if self.early is not None and len(self.early) < LINE_BYTES_MAX:
+                self.early += chunk
             return
         if self.torn:
             _, end_of_line, chunk = chunk.partition(terminator)
