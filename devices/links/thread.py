@@ -40,6 +40,11 @@ class OwnThread:
         self._jobs.put((future, lambda: function(*arguments)))
         return await future
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call has not returned, awaited or not."""
+        return self._under_way > 0
+
     def close(self) -> None:
         """Have the thread end once what it is at returns; it is not waited for."""
         if self._thread is not None:
