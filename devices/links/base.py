@@ -8,6 +8,9 @@ from urllib.parse import parse_qsl, urlsplit
 from devices.errors import ConfigurationError
 
 
+BUSES = {"i2c", "i2c+tcp"}  # the path is a chip's address, and the bus is shared
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """An instrument's address, a URL taken apart: `tcp://host:port`, `serial:///dev/ttyUSB0?baudrate=19200`."""
@@ -36,7 +39,8 @@ class Address:
     @property
     def lane(self) -> str:
         """What instruments that must take turns have in common: port, bus or host and port."""
-        return f"{self.scheme}://{self.host}:{self.port or ''}{self.path}"
+        path = "" if self.scheme in BUSES else self.path
+        return f"{self.scheme}://{self.host}:{self.port or ''}{path}"
 
 
 class Link:
