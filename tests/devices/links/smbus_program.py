@@ -71,9 +71,13 @@ class Bench:
             "waited": longest,
         }
 
-    async def become_nobody(self) -> None:
+    async def become_nobody(self) -> bool:
+        assert links.load(Address.parse("i2c://1/0x40"))  # nobody may not import it any more
+        if os.geteuid():
+            return False
         os.setgroups([])
         os.setuid(NOBODY)
+        return True
 
     async def other_driver(self, place: int) -> list[float]:
         """What RPi.bme280, which we have not written, makes of the sensor: °C, hPa, %."""
