@@ -30,8 +30,8 @@ OTHERS = {
     0x57: "a sample of a BMP280, which measures no humidity",
     0x58: "a BMP280, which measures no humidity",
     0x61: "a BME680, another sensor",
-    0x00: "nothing, the bus is held low",
-    0xFF: "nothing, the bus is held high",
+    0x00: "nothing: the bus is held low",
+    0xFF: "nothing: the bus is held high",
 }
 PLACES = (0x76, 0x77)
 RESET_WORD = 0xB6
@@ -221,18 +221,20 @@ class Bme280(Driver):
             raise ReplyError(f"0x{self.link.chip:02x} is no BME280: its id is 0x{found:02x}, {what}")
 
     async def _read_calibration(self) -> Calibration:
-        """Read until two in a row agree: a bit lost here would falsify all that is measured later."""
-        before = await self._calibration_bytes()
+        """Read until two in a row agree: a bit lost here would falsify all that is measured later.
+        T1 and P1 of no chip are 0."""
+        before = await self._calibration_blocks()
         for _ in range(CALIBRATION_TRIES):
-            block = await self._calibration_bytes()
-            if block == before and _is_sound(block):
-                return Calibration.parse(block[:24], block[24:25], block[25:])
-            before = block
-        raise ReplyError(f"0x{self.link.chip:02x}: its calibration cannot be read: {before.hex()}")
+            low, high = blocks = await self._calibration_blocks()
+            if blocks == before and _is_sound(low) and _is_sound(high) and any(low[:2]) and any(low[6:8]):
+                return Calibration.parse(low[:24], low[25:], high)
+            before = blocks
+        text = " ".join(block.hex() for block in before)
+        raise ReplyError(f"0x{self.link.chip:02x}: its calibration cannot be read: {text}")
 
-    async def _calibration_bytes(self) -> bytes:
-        blocks = [await self.link.read_registers(*where) for where in ((0x88, 24), (0xA1, 1), (0xE1, 7))]
-        return b"".join(blocks)
+    async def _calibration_blocks(self) -> tuple[bytes, bytes]:
+        """Registers 0x88 to 0xA1, of which 0xA0 means nothing, and 0xE1 to 0xE7."""
+        return await self.link.read_registers(0x88, 26), await self.link.read_registers(0xE1, 7)
 
     # ---- measuring (§2)
 
@@ -249,7 +251,7 @@ class Bme280(Driver):
             controls = await self._until_clear(MEASURING, "does not come to the end of a measurement")
         self._check(controls)
         block = await self.link.read_registers(RESULTS, 8)
-        if len(set(block)) == 1:
+        if not _is_sound(block):
             raise ReplyError(f"0x{self.link.chip:02x}: nothing but 0x{block[0]:02x} on the bus")
         raw = Raw.parse(block)
         # With the other two off, temperature alone may well be at this value.
@@ -298,8 +300,8 @@ def duration(temperature: int, pressure: int, humidity: int) -> float:
 
 
 def _is_sound(block: bytes) -> bool:
-    """Nothing but zeros or ones is what a broken bus gives; T1 and P1 are never 0."""
-    return len(set(block)) > 1 and any(block[:2]) and any(block[6:8])
+    """Nothing but zeros or ones is what a broken bus gives."""
+    return len(set(block)) > 1
 
 
 def _quality_of_temperature(measured: Climate) -> Quality:
