@@ -20,6 +20,13 @@ ENTRY_POINTS = "labsite.drivers"
 OWN = {
     "bme280": "devices.drivers.bme280:Bme280",
     "edge_host": "devices.drivers.edge_host:EdgeHost",
+    "labsite_simulated": "devices.drivers.labsite_simulated:LabsiteSimulated",
+    "metatron": "devices.drivers.metatron:Metatron",
+    "modbus": "devices.drivers.modbus:Modbus",
+    "mqtt_in": "devices.drivers.mqtt_in:MqttIn",
+    "push": "devices.drivers.push:Push",
+    "scpi": "devices.drivers.scpi:Scpi",
+    "quantstudio": "devices.drivers.quantstudio:QuantStudio",
     "thermostat": "devices.drivers.thermostat:Thermostat",
 }
 

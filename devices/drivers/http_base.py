@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from devices.drivers.base import Driver, Option, Secret
-from devices.errors import ConfigurationError
-from devices.links.http import HttpLink
+from devices.errors import ConfigurationError, ReplyError
+from devices.links.http import Answer, HttpLink, decoded
 
 HTTP_OPTIONS = (
     Option("token", Secret, "", "A bearer token to be shown with each request"),
@@ -45,3 +45,26 @@ class HttpDriver(Driver):
             user=self.settings["user"],
             password=self.secrets.get("password", ""),
         )
+
+    async def ask(self, path: str = "", *, within: float | None = None) -> tuple[Any, Answer]:
+        """What GET of a path brings, as JSON, and the answer it stood in. Raises LinkError and ReplyError."""
+        answer = await self.link.get(path, within=within)
+        if answer.status != 200:
+            raise Unwilling(f"{self.link.address.url}{path}: {_in_words(answer)}", answer.status)
+        return decoded(answer.body), answer
+
+
+class Unwilling(ReplyError):
+    """The server answered, but not with what was asked for."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def _in_words(answer: Answer) -> str:
+    if answer.status in (401, 403):
+        return f"answered {answer.status}: it wants a token or a password, or another one (options)"
+    if where := answer.headers.get("location", ""):
+        return f"answered {answer.status}, a redirect to {where[:200]!r}: give that address if it is right"
+    return f"answered {answer.status} {answer.text!r}"

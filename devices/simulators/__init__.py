@@ -6,6 +6,10 @@ from devices.simulators.base import Simulator
 
 SIMULATORS = {
     "bme280": "devices.simulators.bme280:Bme280",
+    "metatron": "devices.simulators.metatron:Metatron",
+    "modbus": "devices.simulators.modbus:Modbus",
+    "scpi": "devices.simulators.scpi:Scpi",
+    "quantstudio": "devices.simulators.quantstudio:QuantStudio",
     "thermostat": "devices.simulators.thermostat:Thermostat",
 }
 
