@@ -90,7 +90,7 @@ class Session:
             self._record_bad()
             self._over()
         except asyncio.CancelledError:
-            if _is_ending():
+            if is_ending():
                 raise
             await self._fail(LinkError("the driver broke its own poll off"), start)
         except Exception as error:  # noqa: BLE001 - a driver's mistake must not end the lane of others
@@ -220,7 +220,7 @@ def _nobody(said: Iterable[Said]) -> None:
     """The session is over."""
 
 
-def _is_ending() -> bool:
+def is_ending() -> bool:
     """Whether the lane itself is being cancelled, and not only something that a driver waited for."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

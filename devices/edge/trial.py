@@ -5,22 +5,19 @@ own. Over the link that those polls go by, if that is open and can be lent; else
 """
 
 import asyncio
-import contextlib
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from devices import drivers, links
-from devices.drivers.base import UNSTORABLE, Channel, Driver
-from devices.edge import secrets
+from devices.drivers.base import UNSTORABLE
 from devices.edge.clock import SECOND, Clock
 from devices.edge.lane import Lane
-from devices.edge.session import DEADLINE, FAREWELL, Session
+from devices.edge.session import DEADLINE, Session, is_ending
+from devices.edge.visit import Heard, Visit
 from devices.errors import DriverError
-from devices.links.base import Address, Link
-from devices.readings import Event, Reading, Run, Said, Vector
+from devices.readings import Reading, Vector
 from devices.wire import Once, Order, Tried, TriedReading
 
 logger = logging.getLogger(__name__)
@@ -36,32 +33,6 @@ TEXT_MAX = 400
 EXACT = 1 << 53
 
 
-class Heard:
-    """What a driver said: of each channel the last reading, and a line for each event and run."""
-
-    def __init__(self) -> None:
-        self.readings: dict[str, Reading] = {}
-        self.told: list[str] = []
-        self.news = asyncio.Event()
-
-    def take(self, said: Iterable[Said]) -> None:
-        for one in said:
-            if isinstance(one, Reading):
-                self.readings[one.key] = one
-            else:
-                self.told.append(line(one))
-        self.news.set()
-
-    async def until_all(self, channels: Iterable[Channel], within: float) -> None:
-        """Wait until each channel has said something; not longer than that."""
-        keys = {channel.key for channel in channels}
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                while not keys <= self.readings.keys():
-                    self.news.clear()
-                    await self.news.wait()
-
-
 class Trial:
     """One order, once. `session`: of its instrument, if it is polled."""
 
@@ -71,9 +42,7 @@ class Trial:
         self.trial = once.trial
         self.connect: float | None = None
         self.read: float | None = None
-        self.shared = False
-        self._link: Link | None = None
-        self._driver: Driver | None = None
+        self.visit = Visit(order.driver, order.address, order.options, self.heard.take, DEADLINE)
 
     async def run(self) -> Tried:
         """Never raises for what the instrument, its link or its driver does."""
@@ -86,54 +55,38 @@ class Trial:
                 try:
                     await self._visit()
                 finally:
-                    await self._leave()
+                    await self.visit.close()
         except Exception as caught:  # noqa: BLE001 - whatever it is, a person wants to read it
             error = words(caught, self._stage())
+        except asyncio.CancelledError:
+            if is_ending():
+                raise
+            error = f"a mistake in the driver: it broke itself off, while {self._stage()}"
         else:
-            if self.session is not None and not self.shared:
+            if self.session is not None and not self.visit.is_lent:
                 self.session.retry_soon()
-        readings = [shown(reading) for reading in list(self.heard.readings.values())[:READINGS_MAX]]
-        told = [storable(text) for text in self.heard.told[:TOLD_MAX]]
         return Tried(
-            self.trial, storable(error), waited, self.connect, self.read, self.shared, readings, told
+            self.trial,
+            storable(error),
+            waited,
+            self.connect,
+            self.read,
+            self.visit.is_lent,
+            [shown(reading) for reading in list(self.heard.readings.values())[:READINGS_MAX]],
+            [storable(text) for text in self.heard.told[:TOLD_MAX]],
         )
 
     async def _visit(self) -> None:
         now = asyncio.get_running_loop().time
         async with asyncio.timeout(DEADLINE):
             start = now()
-            driver = await self._open()
-            self.connect = 0.0 if self.shared else now() - start
+            driver = await self.visit.open(self.session.lend if self.session else None)
+            self.connect = 0.0 if self.visit.is_lent else now() - start
             start = now()
             self.heard.take(await driver.read())
             self.read = now() - start
             if driver.link.listens:
                 await self.heard.until_all(driver.channels_for(driver.settings), SAYS_WITHIN)
-
-    async def _open(self) -> Driver:
-        order = self.order
-        address = Address.parse(order.address)
-        driver_class = drivers.load(order.driver)
-        options = driver_class.checked_options(order.options)
-        passwords = secrets.of(options, address)
-        settings = driver_class.link_settings(options)
-        link = self.session.lend(address, settings) if self.session else None
-        self.shared = link is not None
-        if link is None:
-            link = self._link = await links.connect(address, DEADLINE, settings)
-        driver = driver_class(link, order.options)
-        driver.secrets, driver.tell = passwords, self.heard.take
-        self._driver = driver
-        await driver.open()
-        return driver
-
-    async def _leave(self) -> None:
-        """What is lent is left as it is."""
-        for thing in () if self.shared else (self._driver, self._link):
-            if thing is not None:
-                with contextlib.suppress(Exception):
-                    async with asyncio.timeout(FAREWELL):
-                        await thing.close()
 
     def _stage(self) -> str:
         if self.connect is None:
@@ -188,25 +141,19 @@ def words(error: Exception, stage: str) -> str:
     return f"a mistake in the driver, while {stage}: {type(error).__name__}: {error}"
 
 
-def line(said: Event | Run) -> str:
-    """An event or a run as one line."""
-    if isinstance(said, Event):
-        return f"event {said.kind}: {said.text}"
-    progress = "" if said.progress is None else f", {said.progress:.0%}"
-    return f"run {said.title or said.id} ({said.kind}): {said.state}{progress}"
-
-
 def shown(reading: Reading) -> TriedReading:
     """A reading as a message can carry it."""
     value = reading.value
     if isinstance(value, Vector):
         numbers = [_number(number) for number in value.values[:NUMBERS_MAX]]
-        return TriedReading(reading.key, numbers, int(reading.quality), reading.time, len(value.values))
+        return TriedReading(
+            storable(str(reading.key)), numbers, int(reading.quality), reading.time, len(value.values)
+        )
     if isinstance(value, str):
         value = storable(value)
     elif not isinstance(value, bool) and value is not None:
         value = value if isinstance(value, int) and abs(value) < EXACT else _number(value)
-    return TriedReading(storable(reading.key), value, int(reading.quality), reading.time)
+    return TriedReading(storable(str(reading.key)), value, int(reading.quality), reading.time)
 
 
 def _number(value: Any) -> float | None:
