@@ -12,6 +12,9 @@ DOORS = {
     "i2c+tcp": "devices.simulators.tcp:Door",
     "tls": "devices.simulators.tls:TlsDoor",
     "https": "devices.simulators.tls:TlsDoor",
+    "modbus+tcp": "devices.simulators.tcp:Door",
+    "modbus+rtu+tcp": "devices.simulators.tcp:Door",
+    "modbus+serial": "devices.simulators.pty:PtyDoor",
     "serial": "devices.simulators.pty:PtyDoor",
     "file": "devices.simulators.files:FilesDoor",
 }

@@ -1,0 +1,153 @@
+"""What an MQTT message says of a channel: the payload as it is, or a place in its JSON; and when."""
+
+import json
+import math
+import re
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from typing import Any
+
+import jmespath
+import jmespath.exceptions
+import msgspec
+from jmespath.parser import ParsedResult
+
+from devices.drivers.declared import INT_MAX, scaled
+from devices.readings import Value, Vector
+
+PATH_MAX, TOPIC_MAX, TEXT_MAX = 500, 1_000, 4_000
+NUMBER = re.compile(r"\s*[+-]?(?:\d{1,400}\.?\d{0,400}|\.\d{1,400})(?:[eE][+-]?\d{1,9})?\s*")
+TRUE = {"1", "on", "true", "yes", "online", "open"}
+FALSE = {"0", "off", "false", "no", "offline", "closed"}
+# A bare number of time is in seconds, ms or µs since 1970, by its size.
+SECONDS_BELOW, MILLISECONDS_BELOW = 1e11, 1e14
+TIME_MAX = 253_402_300_799 * 1_000_000  # µs; the end of the year 9999
+
+
+class Payload:
+    """A message's, decoded once for all channels that are in it."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._bytes = payload
+
+    @cached_property
+    def text(self) -> str:
+        return self._bytes.decode("utf-8", "replace")
+
+    @cached_property
+    def tree(self) -> Any:
+        """The JSON in it; a `Broken` if there is none."""
+        try:
+            return msgspec.json.decode(self._bytes)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return Broken
+
+    def find(self, path: str) -> Any:
+        """What is at a place: None if nothing is; Broken if the payload is no JSON, or the path does not
+        work in it."""
+        if not path:
+            return self.text
+        if self.tree is Broken:
+            return Broken
+        try:
+            return compiled(path).search(self.tree)
+        except (jmespath.exceptions.JMESPathError, ArithmeticError, TypeError, ValueError, RecursionError):
+            return Broken
+
+
+class Broken:
+    """Stands for what cannot be read."""
+
+
+@lru_cache(2_000)
+def compiled(path: str) -> ParsedResult:
+    return jmespath.compile(path)
+
+
+def check_path(name: str, path: str) -> None:
+    """Raises ValueError, in words."""
+    try:
+        if len(path) > PATH_MAX:
+            raise ValueError(f"{name}: at most {PATH_MAX} characters")
+        if path:
+            compiled(path)
+    except (jmespath.exceptions.JMESPathError, RecursionError) as error:
+        first = str(error).partition("\n")[0]
+        raise ValueError(f"{name} {path!r:.60} is no JMESPath expression: {first:.100}") from None
+
+
+def check_topic(topic: str) -> None:
+    """Raises ValueError, in words."""
+    levels = topic.split("/")
+    if not topic or len(topic) > TOPIC_MAX or not topic.isprintable():
+        raise ValueError(f"topic {topic!r:.60}: 1 to {TOPIC_MAX} printable characters")
+    if levels[0] == "$share":
+        raise ValueError("topic: a shared subscription would give each edge only a part of the messages")
+    if any(("+" in level or "#" in level) and len(level) > 1 for level in levels) or "#" in levels[:-1]:
+        raise ValueError(
+            f"topic {topic!r:.60}: + stands for one whole level, # for all that follow, at the end"
+        )
+
+
+def value_of(found: Any, kind: str, scale: float, offset: float) -> Value:
+    """What was found as a channel's kind; None if it is not."""
+    if found is Broken or found is None:
+        return None
+    if kind == "text":
+        text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str)
+        return text[:TEXT_MAX]
+    if kind == "bool":
+        return truth(found)
+    if kind == "vector":
+        return vector(found, scale, offset)
+    value = number(found)
+    if kind == "int":
+        return int(value) if value is not None and value == int(value) and abs(value) <= INT_MAX else None
+    return scaled(value, scale, offset)
+
+
+def number(found: Any) -> float | None:
+    try:
+        if isinstance(found, str):
+            found = float(found) if NUMBER.fullmatch(found) else math.nan
+        value = float(found) if isinstance(found, int | float) else math.nan
+    except OverflowError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def truth(found: Any) -> bool | None:
+    if isinstance(found, str):
+        word = found.strip().lower()
+        return True if word in TRUE else False if word in FALSE else None
+    value = number(found)
+    return None if value is None else value != 0
+
+
+def vector(found: Any, scale: float, offset: float) -> Vector | None:
+    """A list of numbers, also one in text: `1,2,3`. None where one is none."""
+    parts = found.strip("[] \n").split(",") if isinstance(found, str) else found
+    if not isinstance(parts, list) or not 0 < len(parts) <= 100_000:
+        return None
+    return Vector(tuple(scaled(number(part), scale, offset) for part in parts))
+
+
+def time_of(found: Any) -> int | None:
+    """µs of UTC: of a number since 1970, or of an ISO 8601 text (UTC if it names no zone). None if it is
+    neither."""
+    try:
+        if isinstance(found, str) and not NUMBER.fullmatch(found):
+            at = datetime.fromisoformat(found.strip()[:64])
+            seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+            return _in_range(round(seconds * 1e6))
+    except (ValueError, OverflowError):
+        return None
+    value = number(found)
+    if value is None or isinstance(found, bool):
+        return None
+    factor = 1e6 if value < SECONDS_BELOW else 1e3 if value < MILLISECONDS_BELOW else 1.0
+    return _in_range(round(value * factor))
+
+
+def _in_range(time: int) -> int | None:
+    return time if 0 < time <= TIME_MAX else None
