@@ -53,7 +53,7 @@ _TEMPERATURE = Channel("temperature", "temperature", "Cel", low=COLDEST, high=HO
 _HUMIDITY = Channel("humidity", "relative humidity", "%", low=0, high=100, digits=1)
 _PRESSURE = Channel("pressure", "pressure", "hPa", low=LOWEST_PRESSURE, high=HIGHEST_PRESSURE, digits=2)
 _DEW_POINT = Channel("dew_point", "dew point", "Cel", digits=2)
-_FAHRENHEIT = Channel("temperature_f", "temperature", "[degF]", low=-40, high=185, digits=2)
+_FAHRENHEIT = Channel("temperature_f", "temperature in °F", "[degF]", low=-40, high=185, digits=2)
 _ALTITUDE = Channel("altitude", "altitude by pressure", "m", digits=1)
 _AT_SEA_LEVEL = Channel("sea_level_pressure", "pressure at sea level", "hPa", digits=2)
 

@@ -206,11 +206,11 @@ async def test_in_normal_mode_nothing_is_waited_for() -> None:
 
 async def test_in_normal_mode_it_goes_on_measuring() -> None:
     driver = await opened(sensor(), mode="normal", standby="0.5")
-    seen = set()
-    for _ in range(5):
-        seen.add(by_key(await driver.read())["humidity"])
-        await asyncio.sleep(0.02)
-    assert len(seen) > 1
+    seen: set[float] = set()
+    async with asyncio.timeout(10):
+        while len(seen) < 4:
+            seen.add(by_key(await driver.read())["humidity"])
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -467,7 +467,7 @@ def test_whatever_a_chip_answers_nothing_else_is_raised(answers: bytes, arithmet
         asyncio.run(attempt())
 
 
-async def test_each_measurement_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_measurement_is_another() -> None:
     driver = await opened(sensor(air="room"))
     seen = [tuple(by_key(await driver.read()).values()) for _ in range(6)]
-    assert sum(one != other for one, other in pairwise(seen)) >= 4
+    assert sum(one != other for one, other in pairwise(seen)) >= 3

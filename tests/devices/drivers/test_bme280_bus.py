@@ -198,15 +198,15 @@ def test_a_hung_bus_ends_the_poll_and_the_loop_goes_on(
     program: Program, socket: Socket, buses: MockBuses
 ) -> None:
     socket.plug()
-    program.does("open_driver", url="i2c://1/0x76", options={}, deadline=0.2)
+    program.does("open_driver", url="i2c://1/0x76", options={}, deadline=0.5)
     program.does("poll")
     program.does("stands")
     buses.hang()
     try:
-        with pytest.raises(Failed, match=r"no answer within 0\.2 s"):
+        with pytest.raises(Failed, match=r"no answer within 0\.5 s"):
             program.does("poll")
         stands = program.does("stands")
-        assert stands["waited"] < 0.15
+        assert stands["waited"] < 0.4
         assert stands["threads"] == ["/dev/i2c-1"]
     finally:
         buses.go_on()
