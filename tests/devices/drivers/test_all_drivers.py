@@ -12,7 +12,7 @@ from devices.drivers.base import Driver
 from devices.errors import ConfigurationError
 
 # UCUM codes in use; a new driver's unit is looked up there before it is added here.
-UCUM = {"", "Cel", "A", "V", "Ohm", "s", "ms", "%", "MiBy", "hPa", "[degF]", "m"}
+UCUM = {"", "Cel", "A", "V", "Ohm", "s", "ms", "%", "MiBy", "hPa", "[degF]", "m", "uL"}
 
 every_driver = pytest.mark.parametrize("name", drivers.names())
 
@@ -36,7 +36,7 @@ def test_a_driver_declares_its_channels(name: str) -> None:
     for channel in channels:
         assert channel.label.strip()
         assert channel.unit in UCUM
-        assert channel.kind in {"float", "int", "bool", "text"}
+        assert channel.kind in {"float", "int", "bool", "text", "vector"}
         assert len(channel.key) <= 100
         assert len(channel.label) <= 120
 
