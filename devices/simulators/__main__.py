@@ -36,12 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"cannot listen on {chosen.listen}: {error.strerror or error}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class Parser(argparse.ArgumentParser):
+    """Its help names what each simulator has; their modules are imported for that only."""
+
+    def format_help(self) -> str:
+        self.epilog = _more_help()
+        return super().format_help()
+
+
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m devices.simulators",
         description="Simulated instruments on their real wire: prints one JSON line each, then serves.\n"
         "`python -m devices.simulators lab` serves one of each; see its own --help.",
-        epilog=_more_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("driver", choices=sorted(simulators.SIMULATORS), metavar="DRIVER", help="%(choices)s")

@@ -85,17 +85,25 @@ class Lab:
             "PYTHONWARNINGS": "default",
         }
         self.manage("migrate", "--verbosity", "0")
-        self.first_port = ports.free(run=self.instruments)
-        self.addresses = self.start_simulator(stack)
-        host = urlsplit(self.addresses[0])
-        self.instrument_wire = stack.enter_context(Proxy(host.hostname or "", host.port or 0))
-        self.addresses[0] = f"tcp://127.0.0.1:{self.instrument_wire.port}"
+        self.start_instruments(stack)
         self.apply(self.lab_file())
         self.edge_environment = self._enrolled(broker._replace(netloc=self._through(broker.netloc)))
         for name in (*CENTRE, "edge"):
             self.start(name)
             stack.push(lambda *_, name=name: self._end(name))
-        until(lambda: self.stored() >= self.instruments * 26, 40, f"first readings stored\n{self.logs()}")
+        until(self.has_begun, 40, f"first readings stored\n{self.logs()}")
+
+    def start_instruments(self, stack: ExitStack) -> None:
+        """Start what the edge is to poll."""
+        self.first_port = ports.free(run=self.instruments)
+        self.addresses = self.start_simulator(stack)
+        host = urlsplit(self.addresses[0])
+        self.instrument_wire = stack.enter_context(Proxy(host.hostname or "", host.port or 0))
+        self.addresses[0] = f"tcp://127.0.0.1:{self.instrument_wire.port}"
+
+    def has_begun(self) -> bool:
+        """Whether every instrument's first readings are stored."""
+        return self.stored() >= self.instruments * 26
 
     def _through(self, netloc: str) -> str:
         """The broker's address as the edge sees it: through the wire that can go silent."""
