@@ -21,12 +21,15 @@ OWN = {
     "bme280": "devices.drivers.bme280:Bme280",
     "edge_host": "devices.drivers.edge_host:EdgeHost",
     "labsite_simulated": "devices.drivers.labsite_simulated:LabsiteSimulated",
+    "http_json": "devices.drivers.http_json:HttpJson",
     "metatron": "devices.drivers.metatron:Metatron",
     "modbus": "devices.drivers.modbus:Modbus",
     "mqtt_in": "devices.drivers.mqtt_in:MqttIn",
+    "must_ep20": "devices.drivers.must_ep20:MustEp20",
     "push": "devices.drivers.push:Push",
     "scpi": "devices.drivers.scpi:Scpi",
     "quantstudio": "devices.drivers.quantstudio:QuantStudio",
+    "scs": "devices.drivers.scs:Scs",
     "thermostat": "devices.drivers.thermostat:Thermostat",
 }
 

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from devices.drivers import json_values
 from devices.drivers.base import Driver, Option, Secret
 from devices.errors import ConfigurationError, ReplyError
-from devices.links.http import Answer, HttpLink, decoded
+from devices.links.http import Answer, HttpLink
 
-HTTP_OPTIONS = (
+HTTP_OPTIONS: tuple[Option, ...] = (
     Option("token", Secret, "", "A bearer token to be shown with each request"),
     Option("user", str, "", "A user name for HTTP's basic authentication"),
     Option("password", Secret, "", "The password that belongs to the user name"),
@@ -51,7 +52,7 @@ class HttpDriver(Driver):
         answer = await self.link.get(path, within=within)
         if answer.status != 200:
             raise Unwilling(f"{self.link.address.url}{path}: {_in_words(answer)}", answer.status)
-        return decoded(answer.body), answer
+        return json_values.decoded(answer.body), answer
 
 
 class Unwilling(ReplyError):

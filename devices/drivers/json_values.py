@@ -1,15 +1,35 @@
 """Values in somebody's JSON, taken leniently: what is none of its kind is None, and no exception."""
 
+import json
 import math
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+
+from devices.errors import ReplyError
 
 RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,18}))?\s*([Zz]|[+-]\d\d:?\d\d)?", re.ASCII
 )
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WHOLE_MAX = 2**53  # what a sample holds exactly
+
+
+def decoded(body: bytes) -> Any:
+    """JSON, with what is no JSON number (NaN, 1e999) as None. Raises ReplyError."""
+    try:
+        return json.loads(body, parse_constant=_nothing, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise ReplyError(f"an answer that is not JSON, {body[:200]!r}: {error!s:.200}") from None
+
+
+def _nothing(_constant: str) -> None:
+    """NaN and the infinities, which Python's parser takes for numbers."""
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if abs(number) < float("inf") else None
 
 
 def number(value: Any) -> float | None:

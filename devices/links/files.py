@@ -13,7 +13,7 @@ from devices.links.base import Address, Link
 from devices.links.stream import words
 from devices.links.thread import OwnThread
 
-FILE_BYTES_MAX = 8 << 20
+FILE_BYTES_MAX = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,10 @@ class Contents:
 
     text: bytes
     stamp: Stamp
+
+
+class NoFile(ReplyError):
+    """The folder is there, a file of this name is not."""
 
 
 class FilesLink(Link):
@@ -65,7 +69,7 @@ class FilesLink(Link):
     async def read(self, name: str, before: Stamp | None = None) -> Contents | None:
         """A file of the folder; None if it is as it was `before`.
 
-        Raises ReplyError if there is none or it cannot be read, LinkError if the folder cannot be had.
+        Raises NoFile or another ReplyError, and LinkError if the folder cannot be had.
         """
         contents: Contents | None = await self._in_thread(self._read, name, before)
         return contents
@@ -97,7 +101,8 @@ class FilesLink(Link):
                     raise ReplyError(f"{self.folder / name} is no file")
                 text = file.read(FILE_BYTES_MAX + 1)
         except OSError as error:
-            raise ReplyError(f"{self.folder / name}: {words(error)}") from None
+            kind = NoFile if isinstance(error, FileNotFoundError) else ReplyError
+            raise kind(f"{self.folder / name}: {words(error)}") from None
         if len(text) > FILE_BYTES_MAX:
             raise ReplyError(f"{self.folder / name} has more than {FILE_BYTES_MAX} bytes")
         return Contents(text, stamp)

@@ -6,7 +6,6 @@ redirects or compression come into play. An answer is bounded, whatever it says 
 
 import asyncio
 import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -274,23 +273,6 @@ class Wire:
             self._is_over = True
         answer.set_result(Answer(head.status_code, headers, bytes(self._body)))
         self._body.clear()
-
-
-def decoded(body: bytes) -> Any:
-    """JSON, with what is no JSON number (NaN, 1e999) as None. Raises ReplyError."""
-    try:
-        return json.loads(body, parse_constant=_nothing, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
-        raise ReplyError(f"an answer that is not JSON, {body[:200]!r}: {error!s:.200}") from None
-
-
-def _nothing(_constant: str) -> None:
-    """NaN and the infinities, which Python's parser takes for numbers."""
-
-
-def _finite(text: str) -> float | None:
-    number = float(text)
-    return number if abs(number) < float("inf") else None
 
 
 def _refuse_what_is_too_long(head: h11.Response) -> None:

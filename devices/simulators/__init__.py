@@ -6,10 +6,13 @@ from devices.simulators.base import Simulator
 
 SIMULATORS = {
     "bme280": "devices.simulators.bme280:Bme280",
+    "http_json": "devices.simulators.http_json:HttpJson",
     "metatron": "devices.simulators.metatron:Metatron",
     "modbus": "devices.simulators.modbus:Modbus",
     "scpi": "devices.simulators.scpi:Scpi",
     "quantstudio": "devices.simulators.quantstudio:QuantStudio",
+    "must_ep20": "devices.simulators.must_ep20:MustEp20",
+    "scs": "devices.simulators.scs:Scs",
     "thermostat": "devices.simulators.thermostat:Thermostat",
 }
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from devices import links
 from devices.errors import ConfigurationError, DriverError, LinkError, ReplyError
-from devices.links.http import BODY_BYTES_MAX, Answer, HttpLink, decoded
+from devices.links.http import BODY_BYTES_MAX, Answer, HttpLink
 
 Say = Callable[[bytes], Awaitable[None]]
 
@@ -374,21 +374,3 @@ async def test_redirects_in_a_circle_come_to_an_end() -> None:
 def test_an_address_that_cannot_work_is_refused_in_words(url: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         links.check(url)
-
-
-@pytest.mark.parametrize(
-    ("body", "value"),
-    [
-        (b'{"a": NaN, "b": 1e999, "c": -Infinity}', {"a": None, "b": None, "c": None}),
-        (b"[1, 2.5, true]", [1, 2.5, True]),
-        (b'"\xc3\xa4"', "ä"),
-    ],
-)
-def test_json_is_read_as_leniently_as_it_is_harmless(body: bytes, value: object) -> None:
-    assert decoded(body) == value
-
-
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b"1" * 5_000, b"Job not found"])
-def test_what_is_not_json_is_a_reply_error(body: bytes) -> None:
-    with pytest.raises(ReplyError, match="not JSON"):
-        decoded(body)
