@@ -5,6 +5,7 @@ import math
 import pytest
 from hypothesis import given, strategies as st
 
+from devices.drivers import bme280_math
 from devices.drivers.bme280_math import (
     KEYS,
     NOTHING,
@@ -105,6 +106,14 @@ def test_by_whole_numbers_to_the_bit(
     assert pressure == round(wp * 256)
     assert round(pressure / 256, 3) == pytest.approx(wp, abs=6e-4)
     assert whole_humidity(c, fine, raw.humidity) == round(wh * 1024)
+
+
+@pytest.mark.parametrize(
+    ("numerator", "denominator", "quotient"), [(7, 2, 3), (-7, 2, -3), (7, -2, -3), (-7, -2, 3), (-8, 2, -4)]
+)
+def test_the_division_of_pressure_cuts_off(numerator: int, denominator: int, quotient: int) -> None:
+    """Where Python's own rounds down, as right shifts do."""
+    assert bme280_math._cut_off(numerator, denominator) == quotient
 
 
 def test_steps_on_the_way() -> None:
