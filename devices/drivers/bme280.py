@@ -204,7 +204,8 @@ class Bme280(Driver):
 
     async def _look_around(self) -> None:
         refusals = []
-        for self.link.chip in PLACES:
+        for place in PLACES:
+            self.link.chip = place
             try:
                 await self._check_id()
             except (TransferFailed, ReplyError) as error:
