@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from devices.drivers.base import CHANNEL_KINDS, Channel
+from devices.drivers.base import CHANNEL_KINDS, UNSTORABLE, Channel
 from devices.errors import ConfigurationError
 
 ROWS_MAX = 1_000
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+TEXT_MAX = 4_000
 INT_MAX = 2**53  # what a sample holds exactly
 
 R = TypeVar("R", bound="Row")
@@ -80,6 +81,11 @@ def scaled(value: float | None, scale: float, offset: float) -> float | None:
         return None
     result = value * scale + offset
     return result if math.isfinite(result) else None
+
+
+def storable(text: str) -> str:
+    """As a sample can hold it."""
+    return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)[:TEXT_MAX]
 
 
 def check_keys(option: str, made: Sequence[Row]) -> None:

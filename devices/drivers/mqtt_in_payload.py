@@ -12,10 +12,10 @@ import jmespath.exceptions
 import msgspec
 from jmespath.parser import ParsedResult
 
-from devices.drivers.declared import INT_MAX, scaled
+from devices.drivers.declared import INT_MAX, scaled, storable
 from devices.readings import Value, Vector
 
-PATH_MAX, TOPIC_MAX, TEXT_MAX = 500, 1_000, 4_000
+PATH_MAX, TOPIC_MAX = 500, 1_000
 NUMBER = re.compile(r"\s*[+-]?(?:\d{1,400}\.?\d{0,400}|\.\d{1,400})(?:[eE][+-]?\d{1,9})?\s*")
 TRUE = {"1", "on", "true", "yes", "online", "open"}
 FALSE = {"0", "off", "false", "no", "offline", "closed"}
@@ -95,7 +95,7 @@ def value_of(found: Any, kind: str, scale: float, offset: float) -> Value:
         return None
     if kind == "text":
         text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str)
-        return text[:TEXT_MAX]
+        return storable(text)
     if kind == "bool":
         return truth(found)
     if kind == "vector":
@@ -119,7 +119,8 @@ def number(found: Any) -> float | None:
 def truth(found: Any) -> bool | None:
     if isinstance(found, str):
         word = found.strip().lower()
-        return True if word in TRUE else False if word in FALSE else None
+        if word in TRUE or word in FALSE:
+            return word in TRUE
     value = number(found)
     return None if value is None else value != 0
 

@@ -3,7 +3,7 @@
 import math
 import re
 
-from devices.drivers.declared import INT_MAX, scaled
+from devices.drivers.declared import INT_MAX, scaled, storable
 from devices.readings import Value, Vector
 
 # SCPI has no infinity on the wire: 9.9E37 stands for it (overload), 9.91E37 for "not a number".
@@ -84,7 +84,7 @@ def vector(text: str, scale: float, offset: float) -> Vector | None:
 def value_of(text: str, kind: str, scale: float = 1.0, offset: float = 0.0) -> Value:
     """An answer, or the part of it that a channel is about, as the channel's kind; None if it is not."""
     if kind == "text":
-        return unquoted(text)[:4_000]
+        return storable(unquoted(text))
     if kind == "bool":
         return truth(text)
     if kind == "int":
@@ -99,4 +99,4 @@ def error_of(answer: str) -> tuple[int, str] | None:
     found = re.match(r"""\s*([+-]?\d{1,6})\s*(?:,\s*(.*))?\Z""", answer[:1_000], re.DOTALL)
     if found is None or int(found[1]) == 0:
         return None
-    return int(found[1]), unquoted(found[2] or "")
+    return int(found[1]), storable(unquoted(found[2] or ""))
