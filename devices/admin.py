@@ -14,7 +14,7 @@ from unfold.admin import ModelAdmin
 from devices import services
 from devices.errors import DriverError, Refused
 from devices.forms import PREFIX, TEST, declared_options, driver_choices, form_for
-from devices.models import LOCAL_EDGE, AccessToken, Channel, Edge, Instrument, Latest, Run
+from devices.models import LOCAL_EDGE, PUSH_EDGE, AccessToken, Channel, Edge, Instrument, Latest, Run
 from devices.trials import Verdict
 
 CHANGES = ("add", "change", "delete")
@@ -115,6 +115,9 @@ class EdgeAdmin(ForStaff):
     readonly_fields = fields[1:]
     actions = ("retire",)
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Edge]:
+        return super().get_queryset(request).exclude(name=PUSH_EDGE)  # type: ignore[no-any-return]
+
     def get_fields(self, request: HttpRequest, obj: Edge | None = None) -> tuple[str, ...]:  # noqa: ARG002
         return self.fields if obj else ("name",)
 
@@ -193,8 +196,11 @@ class InstrumentAdmin(ForStaff):
     def get_fieldsets(self, request: HttpRequest, obj: Instrument | None = None) -> Any:
         if not self.has_change_permission(request, obj):
             return [(None, {"fields": (*InstrumentAdmin.shown, "options", "retired_at")})]
-        options = [PREFIX + option.name for option in declared_options(shown_driver(request, obj))]
-        sets: list[Any] = [(None, {"fields": (*InstrumentAdmin.shown, "options_of")})]
+        driver = shown_driver(request, obj)
+        options = [PREFIX + option.name for option in declared_options(driver)]
+        left_out = ("edge", "address") if driver == services.PUSH_DRIVER else ()
+        shown = [name for name in InstrumentAdmin.shown if name not in left_out]
+        sets: list[Any] = [(None, {"fields": (*shown, "options_of")})]
         if options:
             sets.append((_("Options of the driver"), {"fields": options}))
         return sets
@@ -203,7 +209,7 @@ class InstrumentAdmin(ForStaff):
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Field | None:
         if db_field.name == "edge":
-            kwargs["queryset"] = Edge.objects.filter(retired_at=None)
+            kwargs["queryset"] = Edge.objects.filter(retired_at=None).exclude(name=PUSH_EDGE)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)  # type: ignore[no-any-return]
 
     def save_model(self, request: HttpRequest, obj: Instrument, form: Any, change: bool) -> None:  # noqa: ARG002
@@ -267,11 +273,11 @@ class RunAdmin(ForStaff):
 class AccessTokenAdmin(ModelAdmin):
     """Tokens are made by `manage.py create_token`; here they are seen, without their hash, and revoked."""
 
-    list_display = ("user", "scope", "created", "expiry")
+    list_display = ("user", "scope", "instruments", "created", "expiry")
     list_select_related = ("user",)
     list_display_links = None
     search_fields = ("user__username",)
-    fields = ("user", "scope", "created", "expiry")
+    fields = ("user", "scope", "instruments", "created", "expiry")
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
         return False

@@ -21,7 +21,16 @@ from devices import drivers, services
 from devices.drivers.base import Driver, Option, OptionValue
 from devices.errors import ConfigurationError
 from devices.filters import ChannelFilter, EdgeFilter, InstrumentFilter, LatestFilter, check_parameters
-from devices.models import INTERVAL_MAX, INTERVAL_MIN, LOCAL_EDGE, Channel, Edge, Instrument, Latest
+from devices.models import (
+    INTERVAL_MAX,
+    INTERVAL_MIN,
+    LOCAL_EDGE,
+    PUSH_EDGE,
+    Channel,
+    Edge,
+    Instrument,
+    Latest,
+)
 from devices.readings import Flag, Quality
 
 QUALITY_MASK = 3
@@ -46,7 +55,7 @@ class EdgeViewSet(
 ):
     """The machines beside the instruments. Deleting one retires it."""
 
-    queryset = Edge.objects.all()
+    queryset = Edge.objects.exclude(name=PUSH_EDGE)
     serializer_class = EdgeSerializer
     filterset_class = EdgeFilter
     ordering = "name"
@@ -56,6 +65,11 @@ class EdgeViewSet(
 
 
 class InstrumentSerializer(serializers.ModelSerializer[Instrument]):
+    address = serializers.CharField(
+        required=False,
+        max_length=300,
+        help_text="A URL, such as tcp://192.168.1.26:23; needless with the driver `push`",
+    )
     edge = serializers.SlugRelatedField(
         slug_field="name",
         queryset=Edge.objects.filter(retired_at=None),
@@ -87,6 +101,10 @@ class InstrumentSerializer(serializers.ModelSerializer[Instrument]):
         return value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("driver", self.instance and self.instance.driver) == services.PUSH_DRIVER:
+            return attrs
+        if "address" not in attrs and not self.partial:
+            raise serializers.ValidationError({"address": ["This field is required."]})
         if self.instance is None and "edge" not in attrs:
             attrs["edge"] = Edge.objects.filter(name=LOCAL_EDGE, retired_at=None).first()
             if attrs["edge"] is None:

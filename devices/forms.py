@@ -218,7 +218,8 @@ class InstrumentForm(forms.ModelForm):  # type: ignore[type-arg]
         self.initial["driver"] = self.initial["options_of"] = self.driver_name
         for name, option in self.options.items():
             self.initial[PREFIX + name] = self.instance.options.get(name, option.default)
-        if driver := driver_or_none(self.driver_name):
+        driver = driver_or_none(self.driver_name)
+        if driver and "address" in self.fields:
             self.fields["address"].help_text = _("A URL, such as %(example)s") % {"example": driver.example}
 
     def is_valid(self) -> bool:

@@ -35,7 +35,7 @@ from django.db import transaction
 
 from devices import drivers, services
 from devices.errors import ConfigurationError, Refused
-from devices.models import INTERVAL_MAX, INTERVAL_MIN, LOCAL_EDGE, Edge, Instrument
+from devices.models import INTERVAL_MAX, INTERVAL_MIN, LOCAL_EDGE, PUSH_EDGE, Edge, Instrument
 
 KEYS: dict[str, dict[str, type]] = {
     "edge": {"name": str},
@@ -50,6 +50,7 @@ KEYS: dict[str, dict[str, type]] = {
     },
 }
 REQUIRED = {"edge": ("name",), "instrument": ("name", "driver", "address")}
+PUSHED = ("name", "driver")  # what is required of an instrument that nobody polls
 TYPE_NAMES = {str: "text in quotes", float: "a number", bool: "true or false", dict: "a table"}
 
 # A string over several lines may hold what looks like a table's header.
@@ -206,7 +207,11 @@ def _faults(entry: Entry) -> list[str]:
         for key in entry.table
         if key not in known
     ]
-    faults += [entry.error(f"{key} is missing") for key in REQUIRED[entry.kind] if key not in entry.table]
+    needed = PUSHED if _is_pushed(entry) else REQUIRED[entry.kind]
+    faults += [entry.error(f"{key} is missing") for key in needed if key not in entry.table]
+    if _is_pushed(entry):
+        needless = [key for key in ("edge", "address") if key in entry.table]
+        faults += [entry.error(f"what is pushed has no {key}", key) for key in needless]
     for key, kind in known.items():
         if key in entry.table and not _is(entry.table[key], kind):
             faults.append(entry.error(f"{key} must be {TYPE_NAMES[kind]}", key))
@@ -221,6 +226,10 @@ def _faults(entry: Entry) -> list[str]:
     if "name" in entry.table and not str(entry.table["name"]).strip():
         faults.append(entry.error("name is empty", "name"))
     return faults
+
+
+def _is_pushed(entry: Entry) -> bool:
+    return entry.kind == "instrument" and entry.table.get("driver") == services.PUSH_DRIVER
 
 
 def _is(value: object, kind: type) -> bool:
@@ -259,7 +268,7 @@ def apply(lab: Lab, by: services.Person, *, prune: bool = False, dry_run: bool =
 
 
 def _apply(lab: Lab, by: services.Person, prune: bool) -> list[Change]:
-    edges = {edge.name: edge for edge in Edge.objects.filter(retired_at=None)}
+    edges = {edge.name: edge for edge in Edge.objects.filter(retired_at=None).exclude(name=PUSH_EDGE)}
     instruments = {
         instrument.name: instrument
         for instrument in Instrument.objects.select_for_update(of=("self",))
@@ -311,7 +320,8 @@ def _add_edges(lab: Lab, edges: dict[str, Edge], by: services.Person) -> list[Ch
     """Make the edges that are not there yet; the local one also when instruments only imply it."""
     wanted = list(lab.edges)
     named = {entry.name for entry in wanted}
-    implied = [entry for entry in lab.instruments if entry.table.get("edge", LOCAL_EDGE) == LOCAL_EDGE]
+    polled = [entry for entry in lab.instruments if not _is_pushed(entry)]
+    implied = [entry for entry in polled if entry.table.get("edge", LOCAL_EDGE) == LOCAL_EDGE]
     if implied and LOCAL_EDGE not in named:
         wanted.append(implied[0])
     changes = []
@@ -355,7 +365,7 @@ def _toml(value: str | float | bool) -> str:
 def _take_over(entry: Entry, instrument: Instrument, edges: Mapping[str, Edge], *, new: bool) -> None:
     """Write the entry's keys onto the instrument; the options of another driver do not stay."""
     table = entry.table
-    if new or "edge" in table:
+    if not _is_pushed(entry) and (new or "edge" in table):
         name = table.get("edge", LOCAL_EDGE)
         if name not in edges:
             raise LabFileError(entry.error(f"there is no edge {name!r}{suggestion(name, edges)}", "edge"))
@@ -366,7 +376,7 @@ def _take_over(entry: Entry, instrument: Instrument, edges: Mapping[str, Edge], 
     if not same_driver and instrument.driver not in drivers.names():
         message = f"there is no driver {instrument.driver!r}{suggestion(instrument.driver, drivers.names())}"
         raise LabFileError(entry.error(message, "driver"))
-    instrument.address = table["address"]
+    instrument.address = table.get("address", services.PUSH_ADDRESS)
     instrument.options = _checked(entry, instrument.driver, {**stay, **table.get("options", {})})
     if "interval" in table:
         instrument.interval = float(table["interval"])
@@ -456,7 +466,7 @@ def export() -> str:
     """All edges and instruments as a lab file; the edges' instruments for themselves come with the edges."""
     document = tomlkit.document()
     edges = tomlkit.aot()
-    for edge in Edge.objects.filter(retired_at=None):
+    for edge in Edge.objects.filter(retired_at=None).exclude(name=PUSH_EDGE):
         edges.append(_table({"name": edge.name}))
     instruments = tomlkit.aot()
     standing = Instrument.objects.filter(retired_at=None).exclude(driver=services.HOST_DRIVER)
@@ -469,16 +479,17 @@ def export() -> str:
 
 
 def _instrument_table(instrument: Instrument) -> tomlkit.items.Table:
-    table = _table(
-        {
-            "name": instrument.name,
-            "driver": instrument.driver,
-            "edge": instrument.edge.name,
-            "interval": instrument.interval,
-            "address": instrument.address,
-            "in_service": instrument.in_service,
-        }
-    )
+    values = {
+        "name": instrument.name,
+        "driver": instrument.driver,
+        "edge": instrument.edge.name,
+        "interval": instrument.interval,
+        "address": instrument.address,
+        "in_service": instrument.in_service,
+    }
+    if instrument.driver == services.PUSH_DRIVER:
+        del values["edge"], values["address"]
+    table = _table(values)
     if instrument.demo:
         table["name"].comment("demo: simulated")
     if options := _options(instrument):

@@ -12,11 +12,13 @@ from django.utils import timezone
 
 from devices import drivers, links, trials
 from devices.errors import ConfigurationError, Refused
-from devices.models import Channel, Edge, Instrument
+from devices.models import PUSH_EDGE, Channel, Edge, Instrument
 
 HOST_DRIVER = "edge_host"  # by which an edge reports on its own machine
 HOST_ADDRESS = "edge://local"
 HOST_INTERVAL = 5.0
+PUSH_DRIVER = "push"  # of what nobody polls: a program pushes its readings
+PUSH_ADDRESS = "push://readings"
 NAME_LENGTH = 80
 RETENTION = {False: "standard", True: "demo"}
 
@@ -116,6 +118,7 @@ def check_instrument(instrument: Instrument) -> None:
     """Raises ValidationError; fills nothing in but puts options into their declared types."""
     if instrument.retired_at:
         raise ValidationError("this instrument is retired; add it anew under a name of its own")
+    _place(instrument)
     instrument.full_clean()
     if instrument.edge.retired_at:
         raise ValidationError({"edge": f"edge {instrument.edge} is retired"})
@@ -131,6 +134,15 @@ def check_instrument(instrument: Instrument) -> None:
         checked = driver.checked_options(instrument.options)
         driver.channels_for(checked)
     instrument.options = {name: checked[name] for name in instrument.options}
+
+
+def _place(instrument: Instrument) -> None:
+    """What is pushed has no machine and no address; what is polled needs both."""
+    if instrument.driver == PUSH_DRIVER:
+        instrument.edge, _made = Edge.objects.get_or_create(name=PUSH_EDGE)
+        instrument.address = PUSH_ADDRESS
+    elif instrument.edge_id and instrument.edge.name == PUSH_EDGE:
+        raise ValidationError({"edge": "nobody polls there: name the edge that is to poll this instrument"})
 
 
 class _field:  # noqa: N801 - reads as a statement
@@ -183,6 +195,8 @@ def test_connections(instruments: Sequence[Instrument], by: Person) -> list[tria
     require_staff(by)
     for instrument in instruments:
         check_instrument(instrument)
+        if instrument.driver == PUSH_DRIVER:
+            raise Refused(f"{instrument} pushes its readings itself: there is no connection to test")
     return trials.run(instruments)
 
 

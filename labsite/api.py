@@ -20,6 +20,7 @@ from rest_framework.views import APIView, exception_handler
 from devices import api as devices_api
 from devices.errors import ConfigurationError, Refused
 from labsite import health, status
+from labsite.push import PushView
 from telemetry import api as telemetry_api
 
 
@@ -80,6 +81,7 @@ telemetry_api.register(router)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("health/", HealthView.as_view(), name="health"),
+    path("readings/", PushView.as_view(), name="push"),
     path("status/", StatusView.as_view(), name="status"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", docs, name="docs"),

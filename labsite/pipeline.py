@@ -4,15 +4,16 @@ A batch is taken whole, once: batch row, samples, latest, gaps and mark commit t
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+import numpy as np
 from django.db import DataError, connection, transaction
 
-from devices.models import Edge
-from devices.wire import Malformed, Parcel, as_bytes, unpack
+from devices.models import PUSH_EDGE, Edge
+from devices.wire import Batch, Malformed, Parcel, as_bytes, unpack
 from telemetry import deliveries, events, gaps, latest, roster, runs, store, vectors
 from telemetry.beside import NOTHING, Beside
 from telemetry.columns import Columns, joined
@@ -106,6 +107,67 @@ def reingest(rejected: RejectedBatch, now: datetime) -> str:
         roster.forget(rejected.edge_id)
         raise
     return work.reason
+
+
+# ---- pushed
+
+
+Kinds = Mapping[tuple[str, str], Collection[str]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdict:
+    """How each pushed reading and vector fared (store.NEW, KNOWN, CONFLICT); what stands in conflict."""
+
+    readings: list[int]
+    vectors: list[int]
+    stands: dict[int, float | str | None]
+
+
+class NotTaken(Exception):
+    """One of the readings, or of the vectors, of a push is none of its instrument's; nothing was stored."""
+
+    def __init__(self, number: int, *, vector: bool) -> None:
+        super().__init__(number)
+        self.number, self.vector = number, vector
+
+
+def push(batch: Batch, kinds: Kinds, now: datetime) -> Verdict:
+    """Store what a program pushed. What is stored already is known; another value at its time is refused.
+
+    `kinds`: keys of channels that there may not be yet, by (instrument, kind). Raises NotTaken and Malformed.
+    """
+    edge = Edge.objects.get(name=PUSH_EDGE)
+    try:
+        with transaction.atomic():
+            return _push(edge, batch, kinds, now)
+    except BaseException:
+        roster.forget(edge.pk)
+        raise
+
+
+def _push(edge: Edge, batch: Batch, kinds: Kinds, now: datetime) -> Verdict:
+    known = roster.of_edge(edge.pk, deliveries.turn_of_sources(edge.pk, map(UUID, batch.instruments)))
+    known.meet(batch.instruments)
+    for (instrument, kind), keys in kinds.items():
+        known.make(instrument, keys, kind)
+    taken = intake(batch, 0, known)
+    if not taken.allowed.all():
+        raise NotTaken(int(np.argmin(taken.allowed)), vector=False)
+    if taken.beside.unfit:
+        raise NotTaken(taken.beside.unfit[0].number, vector=True)
+    columns = store.judged(taken.columns, now)
+    fate, stands = store.standing(columns)
+    fates = vectors.standing(taken.beside.vectors)
+    fresh = columns.take(fate == store.NEW)
+    new = [vector for vector, each in zip(taken.beside.vectors, fates, strict=True) if each == store.NEW]
+    store.store(fresh)
+    vectors.store(new, now)
+    if len(fresh) or new:
+        shown = store.judged(joined([fresh, vectors.shown(new)] if new else [fresh]), now)
+        latest.show(latest.not_older(shown.by_time()), now)
+        _notify(edge)
+    return Verdict(fate.tolist(), fates, stands)
 
 
 # ---- the steps

@@ -10,7 +10,7 @@ from django.db.models import Count, Q
 from django.utils import timezone
 from rest_framework import serializers
 
-from devices.models import Edge, Heartbeat
+from devices.models import PUSH_EDGE, Edge, Heartbeat
 
 LEASE_S = 15.0  # an edge not heard for so long no longer holds its name
 EXPECTED = ("beat", "ingest")
@@ -79,7 +79,7 @@ def processes(at: datetime) -> list[dict[str, Any]]:
 
 
 def edges(at: datetime) -> list[dict[str, Any]]:
-    counted = Edge.objects.filter(retired_at=None).annotate(polled=IN_SERVICE)
+    counted = Edge.objects.filter(retired_at=None).exclude(name=PUSH_EDGE).annotate(polled=IN_SERVICE)
     return [
         {
             "name": edge.name,

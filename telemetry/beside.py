@@ -70,29 +70,39 @@ class StoredRun(NamedTuple):
     flags: int
 
 
+class Refusal(NamedTuple):
+    """One of the batch's vectors, events or runs, by its number there, and why it cannot be stored."""
+
+    what: str
+    number: int
+    reason: str
+
+
 class Unfit(Exception):
     """This one cannot be stored; the message says why."""
 
 
 @dataclass(slots=True)
 class Beside:
-    """What may be stored of a batch beside its readings, and how many were refused for which reason."""
+    """What may be stored of a batch beside its readings, and what of it was refused."""
 
     vectors: list[StoredVector] = field(default_factory=list)
     events: list[StoredEvent] = field(default_factory=list)
     runs: list[StoredRun] = field(default_factory=list)
-    refused: Counter[str] = field(default_factory=Counter)
+    unfit: list[Refusal] = field(default_factory=list)
 
-    def take(self, what: str, into: list[Stored], stored: Callable[[], Stored]) -> None:
+    def take(self, what: str, number: int, into: list[Stored], stored: Callable[[], Stored]) -> None:
         """Add one; or note why it cannot be stored."""
         try:
             into.append(stored())
         except Unfit as reason:
-            self.refused[f"{what} refused, {reason}"] += 1
+            self.unfit.append(Refusal(what, number, str(reason)))
 
     @property
     def refusals(self) -> list[str]:
-        return [f"{count} {reason}" for reason, count in self.refused.items()]
+        """How many were refused for which reason."""
+        reasons = Counter((each.what, each.reason) for each in self.unfit)
+        return [f"{count} {what} refused, {reason}" for (what, reason), count in reasons.items()]
 
 
 NOTHING = Beside()
@@ -103,12 +113,12 @@ def beside(batch: Batch, shift: int, roster: Roster) -> Beside:
     if not (batch.vectors or batch.events or batch.runs):
         return NOTHING
     found = Beside()
-    for vector in batch.vectors:
-        found.take("vectors", found.vectors, partial(_vector, vector, batch, shift, roster))
-    for event in batch.events:
-        found.take("events", found.events, partial(_event, event, batch, shift, roster))
-    for run in batch.runs:
-        found.take("runs", found.runs, partial(_run, run, batch, shift, roster))
+    for number, vector in enumerate(batch.vectors):
+        found.take("vectors", number, found.vectors, partial(_vector, vector, batch, shift, roster))
+    for number, event in enumerate(batch.events):
+        found.take("events", number, found.events, partial(_event, event, batch, shift, roster))
+    for number, run in enumerate(batch.runs):
+        found.take("runs", number, found.runs, partial(_run, run, batch, shift, roster))
     return found
 
 

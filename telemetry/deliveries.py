@@ -1,10 +1,13 @@
 """Which batches are at the centre: this makes a batch's readings, gaps and events exactly once together."""
 
+from collections.abc import Iterable
 from uuid import UUID
 
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 
 INGEST_LOCK = 0x1AB  # advisory, with an edge's id: its two tracks take turns
+PUSH_LOCK = 0x1AC  # with an instrument's: two pushes of one source take turns
 
 REGISTER = """
 INSERT INTO batch (edge_id, spool, sequence)
@@ -36,8 +39,21 @@ def turn(edge: int) -> int:
     """Wait until no other ingest is at work for this edge; the edge's revision as it is then."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [INGEST_LOCK, edge])
-        cursor.execute("SELECT revision FROM devices_edge WHERE id = %s", [edge])
-        (revision,) = cursor.fetchone()
+        return _revision(cursor, edge)
+
+
+def turn_of_sources(edge: int, instruments: Iterable[UUID]) -> int:
+    """Wait until no other push is at work for these instruments; their edge's revision as it is then."""
+    locks = sorted({int.from_bytes(instrument.bytes[-4:], signed=True) for instrument in instruments})
+    with connection.cursor() as cursor:
+        for lock in locks:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [PUSH_LOCK, lock])
+        return _revision(cursor, edge)
+
+
+def _revision(cursor: CursorWrapper, edge: int) -> int:
+    cursor.execute("SELECT revision FROM devices_edge WHERE id = %s", [edge])
+    (revision,) = cursor.fetchone()
     return int(revision)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 import numpy as np
 from django.db import connection
 
-from devices.readings import Quality
+from devices.readings import Flag, Quality
 from telemetry import binary
 from telemetry.columns import Bools, Columns
 from telemetry.times import moment
@@ -38,6 +38,11 @@ HAS_VALUE = "last.value IS NOT NULL OR (last.text IS NOT NULL AND EXCLUDED.text 
 LOSE_PLAIN = LOSE.format(text="NULL", rows=binary.ROWS, has_value=HAS_VALUE)
 LOSE_WITH_TEXT = LOSE.format(text="r.text", rows=binary.ROWS_WITH_TEXT, has_value=HAS_VALUE)
 
+SHOWN = """
+SELECT channel_id, (extract(epoch FROM time) * 1000000)::int8 FROM devices_latest
+WHERE channel_id = ANY(%s) AND quality & %s = 0
+"""
+
 # Locked in the order of their numbers, as every writer of these rows does.
 SEEN = """
 WITH told AS (
@@ -60,6 +65,15 @@ def show(columns: Columns, at: datetime) -> None:
     _put(columns.take(~lost).newest(), PLAIN, WITH_TEXT, at)
     newest = columns.newest()
     _put(newest.take(_lost(newest)), LOSE_PLAIN, LOSE_WITH_TEXT, at)
+
+
+def not_older(columns: Columns) -> Columns:
+    """Those readings that are no older than what their channels show; what is far off counts for nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute(SHOWN, [np.unique(columns.channel).tolist(), Flag.FAR])
+        shown = dict(cursor.fetchall())
+    newest = np.array([shown.get(channel, 0) for channel in columns.channel.tolist()], np.int64)
+    return columns.take(columns.time >= newest)
 
 
 def _lost(columns: Columns) -> Bools:

@@ -86,22 +86,22 @@ class Roster:
             taken = self._taken[instrument, keys] = self._find(instrument, keys)
         return taken
 
+    def make(self, instrument: str, keys: Iterable[str], kind: str = "float") -> None:
+        """Make those of these channels that an instrument, which was met, does not have yet."""
+        known = self.known(instrument)
+        if known and (missing := [key for key in sorted(set(keys) - set(known.channels)) if usable(key)]):
+            _make_channels(instrument, known, missing, kind)
+
     def channel(self, instrument: str, key: str, kind: str) -> tuple[int, bool]:
         """One channel's number (0: refused) and whether it is of class "demo"; if it is new, it is made."""
+        self.make(instrument, [key], kind)
         known = self.known(instrument)
-        if known is None:
-            return 0, False
-        if key not in known.channels and usable(key):
-            _make_channels(instrument, known, [key], kind)
-        return known.channels.get(key, (0, False))
+        return known.channels.get(key, (0, False)) if known else (0, False)
 
     def _find(self, instrument: str, keys: Keys) -> Taken:
+        self.make(instrument, keys)
         known = self.known(instrument)
-        if known is None:
-            return Taken(np.zeros(len(keys), np.int32), np.zeros(len(keys), np.bool_))
-        if missing := [key for key in sorted(set(keys) - set(known.channels)) if usable(key)]:
-            _make_channels(instrument, known, missing)
-        found = [known.channels.get(key, (0, False)) for key in keys]
+        found = [known.channels.get(key, (0, False)) if known else (0, False) for key in keys]
         return Taken(
             np.array([number for number, _ in found], np.int32),
             np.array([demo for _, demo in found], np.bool_),
@@ -161,7 +161,7 @@ def _look_up(edge_id: int, instruments: Collection[uuid.UUID]) -> dict[uuid.UUID
     return found
 
 
-def _make_channels(instrument: str, known: Known, keys: list[str], kind: str = "float") -> None:
+def _make_channels(instrument: str, known: Known, keys: list[str], kind: str) -> None:
     """Rows for keys that the driver did not declare; somebody else may have made them first."""
     retention = "demo" if known.demo else "standard"
     room = max(CHANNELS_MAX - len(known.channels), 0)

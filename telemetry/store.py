@@ -4,6 +4,7 @@ from datetime import date, datetime, timedelta
 
 import numpy as np
 from django.db import DataError, IntegrityError, transaction
+from numpy.typing import NDArray
 from psycopg import errors, sql
 
 from devices.readings import Flag
@@ -15,6 +16,8 @@ AHEAD_US = 120_000_000  # a reading further ahead of the centre's clock is far o
 BEHIND = timedelta(days=366)  # and so is one that much older than anything kept
 MOVES_MAX = 100  # readings of one channel with one time but different values
 
+NEW, KNOWN, CONFLICT = range(3)  # how a reading stands to what is stored under its key
+
 COPY = "COPY {} (time, value, channel_id, quality, text) FROM STDIN (FORMAT binary)"
 INSERT = (
     "INSERT INTO {table} (time, value, channel_id, quality, text)"
@@ -24,6 +27,13 @@ INSERT = (
 OTHERS = (
     "SELECT r.n - 1 FROM {rows} JOIN {table} AS s ON s.channel_id = r.channel_id AND s.time = r.time"
     " WHERE (s.value, s.text) IS DISTINCT FROM (r.value, {text}) ORDER BY r.n"
+)
+
+
+# What is stored under the rows' keys, and whether it is something else.
+FOUND = (
+    "SELECT r.n - 1, (s.value, s.text) IS DISTINCT FROM (r.value, {text}), s.value, s.text"
+    " FROM {rows} JOIN {table} AS s ON s.channel_id = r.channel_id AND s.time = r.time"
 )
 
 
@@ -59,6 +69,47 @@ def store(columns: Columns) -> None:
     ):
         if mask.any():
             _store_in(table, columns if mask.all() else columns.take(mask))
+
+
+def standing(columns: Columns) -> tuple[NDArray[np.int8], dict[int, float | str | None]]:
+    """How each reading stands to what is stored, or to an earlier one of these: NEW, KNOWN or CONFLICT.
+
+    Also what stands where there is a conflict. A time that was far off may have become one that is right.
+    """
+    fate = np.full(len(columns), NEW, np.int8)
+    stands: dict[int, float | str | None] = {}
+    for table, rows in (
+        ("sample", ~columns.demo),
+        ("sample_demo", columns.demo),
+        ("sample_far", np.ones(len(columns), np.bool_)),
+    ):
+        index = np.flatnonzero(rows)
+        for number, other, value, text in _found(table, columns.take(index)) if len(index) else ():
+            fate[index[number]] = CONFLICT if other else KNOWN
+            if other:
+                stands[int(index[number])] = value if text is None else text
+    _compare(columns, fate, stands)
+    return fate, stands
+
+
+def _found(table: str, columns: Columns) -> list[tuple[int, bool, float | None, str | None]]:
+    with binary.cursor() as cursor:
+        cursor.execute(_statement(FOUND, table, columns), binary.arrays(columns))
+        return cursor.fetchall()
+
+
+def _compare(columns: Columns, fate: NDArray[np.int8], stands: dict[int, float | str | None]) -> None:
+    """Let the first of several new readings with one key stand for the others."""
+    first: dict[tuple[int, int], tuple[float | None, str | None]] = {}
+    for index in np.flatnonzero(fate == NEW).tolist():
+        number = float(columns.value[index])
+        text = None if columns.text is None else columns.text[index]
+        reading = (None if np.isnan(number) else number, text)
+        before = first.setdefault((int(columns.channel[index]), int(columns.time[index])), reading)
+        if before is not reading:
+            fate[index] = KNOWN if before == reading else CONFLICT
+            if before != reading:
+                stands[index] = before[0] if before[1] is None else before[1]
 
 
 def _store_in(table: str, columns: Columns) -> None:

@@ -28,6 +28,11 @@ OTHERS = """
 SELECT r.n - 1 FROM {rows} JOIN {table} AS s ON s.channel_id = r.channel_id AND s.time = r.time
 WHERE (s."values", s.labels) IS DISTINCT FROM (r."values"::float8[], r.labels::text[]) ORDER BY r.n
 """
+# What is stored under their keys, and whether it is something else.
+FOUND = """
+SELECT r.n - 1, (s."values", s.labels) IS DISTINCT FROM (r."values"::float8[], r.labels::text[])
+FROM {rows} JOIN {table} AS s ON s.channel_id = r.channel_id AND s.time = r.time
+"""
 
 # Values only as far as a page may hold; of the rows after that the times alone.
 _PAGE = """
@@ -117,6 +122,23 @@ def others(table: str, vectors: Sequence[StoredVector]) -> list[StoredVector]:
     with binary.cursor() as cursor:
         cursor.execute(_statement(OTHERS, table), arrays(vectors))
         return [vectors[number] for (number,) in cursor.fetchall()]
+
+
+def standing(vectors: Sequence[StoredVector]) -> list[int]:
+    """How each stands to what is stored, or to an earlier one of these: store.NEW, KNOWN or CONFLICT."""
+    fate = [samples.NEW] * len(vectors)
+    for table in ("vector_sample", "vector_sample_demo", "vector_sample_far") if vectors else ():
+        with binary.cursor() as cursor:
+            cursor.execute(_statement(FOUND, table), arrays(vectors))
+            for number, other in cursor.fetchall():
+                fate[number] = samples.CONFLICT if other else samples.KNOWN
+    first: dict[tuple[int, int], StoredVector] = {}
+    for number, vector in enumerate(vectors):
+        before = first.setdefault(vector[:2], vector)
+        if fate[number] == samples.NEW and before is not vector:
+            same = (before.values, before.labels) == (vector.values, vector.labels)
+            fate[number] = samples.KNOWN if same else samples.CONFLICT
+    return fate
 
 
 def arrays(vectors: Sequence[StoredVector]) -> list[object]:
