@@ -9,7 +9,7 @@ import termios
 import tty
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self
 from urllib.parse import quote
 
 from devices.links.descriptor import DescriptorTransport
@@ -22,7 +22,7 @@ class SerialSimulator(Simulator):
 
     scheme = "serial"
     baudrate: int | None = None  # None: any
-    line: ClassVar[Mapping[str, str]] = {}  # what its address says of the line
+    line: Mapping[str, str] = {}  # what its address says of the line
 
     def address_of(self, port: Path) -> str:
         """Its URL."""

@@ -9,8 +9,7 @@ import subprocess
 import sys
 import termios
 import threading
-import tty
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,39 +22,7 @@ from devices.errors import ConfigurationError, LinkError, ReplyError
 from devices.links import serial as serial_link
 from devices.links.base import Address
 from devices.links.serial import Line, SerialLink
-
-Answers = Callable[[bytes], list[bytes]]
-
-
-class Plug:
-    """A port at a stable path. What comes is answered; unplugged, the path is gone."""
-
-    def __init__(self, path: Path, answers: Answers = lambda chunk: [chunk]) -> None:
-        self.path = path
-        self.answers = answers
-        self.heard: list[bytes] = []
-        self._loop = asyncio.get_running_loop()
-        self.put_in()
-
-    def put_in(self) -> None:
-        self.master, self.slave = pty.openpty()
-        tty.setraw(self.slave)
-        os.set_blocking(self.master, False)
-        self.path.symlink_to(os.ttyname(self.slave))
-        self._loop.add_reader(self.master, self._read)
-
-    def pull(self) -> None:
-        if self.path.is_symlink():
-            self.path.unlink()
-            self._loop.remove_reader(self.master)
-            os.close(self.master)
-            os.close(self.slave)
-
-    def _read(self) -> None:
-        chunk = os.read(self.master, 65_536)
-        self.heard.append(chunk)
-        for piece in self.answers(chunk):
-            os.write(self.master, piece)
+from tests.devices.links.plug import Plug, open_files
 
 
 @pytest.fixture
@@ -87,10 +54,6 @@ async def linked(
         yield link
     finally:
         await link.close()
-
-
-def open_files() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def anything(received: bytearray) -> bytes:
