@@ -10,9 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from knox.models import AbstractAuthToken
 
 LOCAL_EDGE = "local"  # the one-machine edge
-PUSH_EDGE = (
-    "(pushed)"  # the edge of instruments whose readings are pushed: no machine, and a name none can have
-)
+PUSH_EDGE = "(pushed)"  # that of instruments which push their readings: no machine, a name none can have
 INTERVAL_MIN = 0.1
 INTERVAL_MAX = 86_400.0
 
@@ -203,7 +201,7 @@ class Run(models.Model):
 
 
 class Trial(models.Model):
-    """A test of a connection: one poll that a person asked for, and what came of it; forgotten after an hour."""
+    """A test of a connection: one poll that a person asked for, and what came of it; forgotten in an hour."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     edge = models.ForeignKey(Edge, models.CASCADE, related_name="+", db_index=False)

@@ -1,4 +1,4 @@
-"""Instruments that nobody polls: by the API, the admin and a lab file; their edge, no machine, is not shown."""
+"""Instruments that nobody polls: by the API, the admin, a lab file; their edge, no machine, is not shown."""
 
 from typing import Any
 
