@@ -93,8 +93,15 @@ class WireClient(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(high=0)
+        # Not at once: under TLS the end of the handshake is still in the buffer when the first request comes.
+        self._loop.call_soon(self._notice_what_is_unread)
         self.session = self.simulator.session(self)  # which may greet its client
+
+    def _notice_what_is_unread(self) -> None:
+        if not self.transport.is_closing():
+            # asyncio's TLS takes a buffer for full at its limit, not above it: with 0 it always is.
+            is_tls = self.transport.get_extra_info("ssl_object") is not None
+            self.transport.set_write_buffer_limits(high=1 if is_tls else 0, low=0)
 
     def data_received(self, chunk: bytes) -> None:
         self.session.hear(chunk)

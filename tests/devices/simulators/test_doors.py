@@ -123,6 +123,22 @@ async def test_an_unplugged_instrument_is_gone_until_it_is_plugged_in_again() ->
         assert (await exchanged(door.address, b"polly\n"))[1] == b"polly\n"
 
 
+class ModernParrot(OldParrot):
+    def adjust_tls(self, context: ssl.SSLContext) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", [OldParrot, ModernParrot])
+async def test_every_answer_goes_out_under_tls_also_with_the_end_of_the_handshake(kind: type[Parrot]) -> None:
+    async with behind_a_door(kind) as door:
+        wanted = {"pin": tls.fingerprint(), "old_protocols": True}
+        link = TlsLink(Address.parse(door.address), 5.0, wanted)
+        await link.open()
+        for _ in range(5):
+            assert await link.ask(b"polly\n") in (b"hello", b"polly")
+        await link.close()
+
+
 async def test_an_instrument_under_tls_sets_its_own_protocol() -> None:
     async with behind_a_door(OldParrot) as door:
         address = Address.parse(door.address)
