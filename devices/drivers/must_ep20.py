@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 POLL_WITHIN = 4.5  # seconds; a session gives up a poll after 5
 QUIET, QUIET_WITHIN = 0.2, 0.5  # seconds without a byte between two attempts, and how long that is awaited
 SETTINGS_WITHIN = 1.5  # seconds from the start of a poll; later, they wait for the next
+SETTINGS_TIMEOUT = 1.0  # for each block, so that no poll lasts too long for the settings' sake
 SETTINGS_TRIES = 3
 
 
@@ -113,17 +114,15 @@ class MustEp20(Driver):
                     block.due = 0.0
             raise
         readings = list(status_readings(registers))
-        if now() - start < SETTINGS_WITHIN:
-            readings += await self._read_settings(now())
+        for block in self._blocks:
+            if block.due <= now() < start + SETTINGS_WITHIN:
+                readings += await self._read_settings(block, now())
         return readings
 
-    async def _read_settings(self, now: float) -> list[Reading]:
-        """One block that is due. Not every unit has all of them: one that cannot be had is left alone."""
-        block = next((block for block in self._blocks if block.due <= now), None)
-        if block is None:
-            return []
+    async def _read_settings(self, block: Block, now: float) -> list[Reading]:
+        """Not every unit has all of them: a block that cannot be had is left alone for long."""
         try:
-            registers = await self._ask(block.start, block.count, 1, block.check)
+            registers = await self._ask(block.start, block.count, 1, block.check, SETTINGS_TIMEOUT)
         except (ReplyError, LinkError) as error:
             final = isinstance(error, Refusal) and not error.is_passing
             block.failures = SETTINGS_TRIES if final else block.failures + 1
@@ -136,10 +135,15 @@ class MustEp20(Driver):
         return [register.reading(registers[register.index]) for register in block.registers]
 
     async def _ask(
-        self, start: int, count: int, attempts: int, check: Callable[[list[int]], None] | None = None
+        self,
+        start: int,
+        count: int,
+        attempts: int,
+        check: Callable[[list[int]], None] | None,
+        longest: float = POLL_WITHIN,
     ) -> list[int]:
         """Registers. Raises LinkError if nothing is heard at all, else the reason of the last attempt."""
-        unit, within = self.settings["unit"], self.settings["timeout"]
+        unit, within = self.settings["unit"], min(self.settings["timeout"], longest)
         request = read_request(unit, start, count)
         heard, reason = False, ReplyError("")
         for attempt in range(attempts):

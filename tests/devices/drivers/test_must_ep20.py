@@ -183,7 +183,7 @@ async def test_it_asks_as_its_documents_say(ups: Ups) -> None:
         for _ in range(3):
             await driver.read()
     more = read_request(10, 31016, 2)
-    assert ups.heard == [STATUS_REQUEST, SETTINGS_REQUEST, STATUS_REQUEST, more, STATUS_REQUEST]
+    assert ups.heard == [STATUS_REQUEST, SETTINGS_REQUEST, more, STATUS_REQUEST, STATUS_REQUEST]
     assert driver.link_settings({})["baudrate"] == 9600
 
 
@@ -374,6 +374,19 @@ async def test_the_late_reply_to_an_earlier_request_is_dropped(
         assert values(await driver.read())["input_voltage"] == 225.6
         os.write(ups.master, MAINS)
         assert values(await driver.read())["input_voltage"] == 225.6
+
+
+async def test_settings_never_cost_a_poll_its_time(ups: Ups, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit may be slow, and may leave out what it does not know."""
+    monkeypatch.setattr(must_ep20, "SETTINGS_TIMEOUT", 0.03)
+    ups.settings = [b""]
+    async with opened(ups, attempts=1, timeout=4.0) as driver:
+        started = time.monotonic()
+        assert values(await driver.read())["input_voltage"] == 223.0
+        assert time.monotonic() - started < 1
+        monkeypatch.setattr(must_ep20, "SETTINGS_WITHIN", 0.0)
+        await driver.read()
+    assert ups.heard.count(SETTINGS_REQUEST) == 1
 
 
 async def test_settings_that_cannot_be_are_asked_for_again(ups: Ups) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import serial
+from pymodbus.client import ModbusSerialClient
 
 from devices import links
 from devices.errors import LinkError, ReplyError
@@ -323,7 +324,7 @@ async def test_the_driver_reads_what_the_ledger_says() -> None:
     said = [MustEp20.read_back(text)[0] for text in noted]
     assert said == [
         {key: value for key, value in poll.items() if key in one}
-        for poll, one in zip([read[0], read[0], read[1], read[1], read[2]], said, strict=True)
+        for poll, one in zip([read[0], read[0], read[0], read[1], read[2]], said, strict=True)
     ]
     assert set().union(*said) == channels == set().union(*read)
 
@@ -439,7 +440,30 @@ async def test_several_have_a_path_each(tmp_path: Path) -> None:
     assert not any(door.port.is_symlink() for door in doors)
 
 
-async def test_another_programs_library_reads_it(caplog: pytest.LogCaptureFixture) -> None:
+async def test_another_library_reads_and_writes_it() -> None:
+    """pymodbus, which knows nothing of ours."""
+
+    def visit(port: str) -> tuple[list[int], bool, list[int], int]:
+        client = ModbusSerialClient(port, baudrate=9600, timeout=5)
+        client.connect()
+        try:
+            status = client.read_holding_registers(30000, count=27, device_id=10).registers
+            written = not client.write_registers(31006, [1], device_id=10).isError()
+            settings = client.read_holding_registers(31000, count=10, device_id=10).registers
+            refused = client.write_register(31006, 0, device_id=10).exception_code
+        finally:
+            client.close()  # type: ignore[no-untyped-call]
+        return list(status), written, list(settings), refused
+
+    async with behind_a_door(MustEp20, settings={**STILL, "delay": "0.01"}) as door:
+        status, written, settings, refused = await asyncio.to_thread(visit, links.check(door.address).path)
+    assert status[2:5] == [LINE, 12, 1000]
+    assert written
+    assert settings[:7] == [0, 220, 105, 141, 136, 5, 1]
+    assert refused == 1
+
+
+async def test_a_person_reads_it_by_pyserial(caplog: pytest.LogCaptureFixture) -> None:
     """pyserial by itself, as a person would try it; what goes over the wire can be followed in the log."""
     caplog.set_level(logging.DEBUG, must_ep20.__name__)
 
