@@ -118,7 +118,7 @@ class QuantStudio(Driver):
             raise ConfigurationError("option pin: a SHA-256 has 64 hexadecimal digits")
         for name in ("filters", "topics"):
             if not re.fullmatch(r"[A-Za-z0-9 -]*", checked[name]):
-                raise ConfigurationError(f"option {name}: {checked[name]:.60!r}: write words and blanks")
+                raise ConfigurationError(f"option {name}: {checked[name][:60]!r}: write words and blanks")
         return checked
 
     @classmethod

@@ -221,12 +221,12 @@ def apart(queries: Sequence[Query], answer: str) -> list[str]:
     position = 0
     for at in range(len(queries)):
         if words[position : position + 1] != [f"q{at}."]:
-            raise ReplyError(f"an answer without mark q{at}.: {answer:.100!r}")
+            raise ReplyError(f"an answer without mark q{at}.: {answer[:100]!r}")
         next_mark = f"q{at + 1}." if at + 1 < len(queries) else END
         try:
             end = words.index(next_mark, position + 1)
         except ValueError:
-            raise ReplyError(f"an answer without mark {next_mark}: {answer:.100!r}") from None
+            raise ReplyError(f"an answer without mark {next_mark}: {answer[:100]!r}") from None
         found.append(" ".join(words[position + 1 : end]))
         position = end
     return found

@@ -15,6 +15,7 @@ LINE_BYTES_MAX = 65_536  # outside of tags
 MESSAGE_BYTES_MAX = 1 << 20  # tagged blocks included
 PIECE_BYTES = 65_536  # of a block that is handed on while it comes
 TAG_BYTES_MAX = 64
+DEPTH_MAX = 50
 TAG_OPEN_MAX = 30.0  # seconds; one that is open for longer was never meant as a tag, or lost its end
 WORDS_MAX = 65_536  # characters of a reply that is taken apart into words
 IDENT_END = 1 << 32
@@ -76,11 +77,11 @@ class Framer:
                 self._drop(position)
                 self._tell(message)
                 return True
-            if not closes:
+            if not closes and len(open_tags) < DEPTH_MAX:
                 if not open_tags:
                     self._opened_at = self._clock()
                 open_tags.append(name)
-            elif open_tags and open_tags[-1] == name:
+            elif closes and open_tags and open_tags[-1] == name:
                 open_tags.pop()
             else:  # nested badly: no telling what it says
                 self._drop(position)
@@ -99,10 +100,15 @@ class Framer:
         self._open.clear()
 
     def _close_by_force(self) -> None:
-        """Only the line with the tag is dropped; what it seemed to swallow is heard after all."""
-        end = self._held.find(b"\n")
-        self._is_skipping = end < 0
-        self._drop(end + 1 if end >= 0 else len(self._held))
+        """What a tag seemed to swallow is heard after all, line by line, but for lines with tags."""
+        *lines, rest = bytes(self._held).split(b"\n")
+        self._held[:] = b"" if _TAG.search(rest) else rest
+        self._is_skipping = not self._held and bool(rest)
+        self._scanned = 0
+        self._open.clear()
+        for line in lines:
+            if not _TAG.search(line):
+                self._tell(line)
 
     def _keep_small(self) -> None:
         """See that what is held does not grow without end."""
@@ -256,15 +262,18 @@ def words_of(text: str) -> list[str]:
     """
     if len(text) > WORDS_MAX:
         raise ReplyError(f"a reply of {len(text)} characters where words were expected: {text:.60}")
-    words, position = [], 0
+    words: list[str] = []
+    position, may_be_tags = 0, True
     while found := _WORD.search(text, position):
         position = found.end()
-        if found["tag"]:
-            end = text.rfind(f"</{found['tag']}>")  # as nothing but options and words stands beside a block
-            position = max(position, end + len(found["tag"]) + 3 if end >= 0 else 0)
-            words.append(text[found.start() : position])
-        else:
+        if not (found["tag"] and may_be_tags):
             words.append(f"{found['option'] or ''}{_unquoted(found['value'])}")
+            continue
+        close = f"</{found['tag']}>"
+        end = text.rfind(close)  # nothing but options and words stands beside a block
+        may_be_tags = end >= 0  # what is framed well is closed: there is no need to look again
+        position = max(position, end + len(close))
+        words.append(text[found.start() : position])
     return words
 
 
@@ -303,7 +312,7 @@ def block_of(text: str) -> str:
     found = re.match(r"\s*<([A-Za-z0-9._-]{1,60})>", text)
     end = text.rfind(f"</{found[1]}>") if found else -1
     if not found or end < 0:
-        raise ReplyError(f"no block: {text:.60!r}")
+        raise ReplyError(f"no block: {text[:60]!r}")
     return text[found.end() : end]
 
 

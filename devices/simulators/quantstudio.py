@@ -21,6 +21,7 @@ COMMAND_BYTES_MAX = 8 << 20
 TICK_MIN = 0.01  # seconds
 FLOOD = b"x" * 262_144
 FLOODED_MAX = 400
+LOG = "LOG\n"  # what a ledger's text of a whole log begins with
 IDENT = re.compile(r"\s*([0-9]{1,10})\s+(.*)", re.DOTALL)
 
 
@@ -143,6 +144,13 @@ class QuantStudio(Simulator):
         _, topic, stamp, text = reply.rstrip("\n").split(" ", 3)
         return _values(topic, text), (float(stamp),)
 
+    @classmethod
+    def read_all(cls, reply: str) -> list[tuple[dict[str, Any], tuple[float, ...]]]:
+        """A run's whole log that was read as a file has many lines."""
+        if not reply.startswith(LOG):
+            return [cls.read_back(reply)]
+        return [cls.read_back(f"MESSage {line}") for line in reply.removeprefix(LOG).splitlines()]
+
 
 class Session:
     """One client's conversation."""
@@ -222,7 +230,11 @@ class Session:
         self.client.answer(f"{text}\n".encode(), reading=reading or False)
 
     def _noted(self, command: str, said: str) -> str:
-        """What a filter data file says, for the ledger."""
+        """What a filter data file or a run's log says, for the ledger."""
+        if "/messages.log" in command and said.startswith("<quote>"):
+            path = command.rsplit(maxsplit=1)[-1].strip('"')
+            folder = self.simulator.machine.folders.get(path.partition("/")[0])
+            return LOG + "\n".join(filter(_is_reading, folder.log)) if folder else ""
         if (
             "_filterdata.xml" not in command
             or "READ?" not in command.upper()
@@ -257,8 +269,14 @@ class Session:
         if topic == "Temperature" and (fault := simulator.misfortune("zone")):
             text = _without(text, fault.channel)
         said = f"MESSage {topic} {stamp:.3f} {text}" if has_stamp else f"MESSage {topic} {text}"
-        is_reading = has_stamp and topic in {"Temperature", "Time", "LEDStatus", "Run"}
-        self._send(said, reading=said if is_reading and _values(topic, text) else "")
+        is_reading = has_stamp and _is_reading(f"{topic} {stamp:.3f} {text}")
+        self._send(said, reading=said if is_reading else "")
+
+
+def _is_reading(line: str) -> bool:
+    """Whether a line of the log carries values of channels."""
+    topic, _, text = line.split(" ", 2)
+    return topic in {"Temperature", "Time", "LEDStatus", "Run"} and bool(_values(topic, text))
 
 
 def _without(text: str, zone: int) -> str:
