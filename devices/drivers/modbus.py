@@ -150,7 +150,7 @@ class Modbus(Driver):
         super().__init__(link, options)
         registers = rows("channels", self.settings["channels"], Register)
         self._blocks = blocks(registers, self.settings["block"], self.settings["gap"])
-        self._regrouped: set[Block] = set()
+        self._regrouped: set[str] = set()  # blocks, by their names
         self._refused: dict[str, str] = {}  # block → why, to be told when it changes
 
     @classmethod
@@ -212,10 +212,10 @@ class Modbus(Driver):
         by itself. Where that does not help, each is."""
         readings = [reading for part in parts for reading in await self._read(part, refused)]
         at = self._blocks.index(block)
-        alone = [part for part in parts if str(part) in refused or block in self._regrouped]
+        alone = [part for part in parts if str(part) in refused or str(block) in self._regrouped]
         others = [register for part in parts if part not in alone for register in part.registers]
         together = blocks(others, self.settings["block"])
-        self._regrouped.update(together)
+        self._regrouped.update(map(str, together))
         self._blocks[at : at + 1] = [*together, *alone]
         return readings
 

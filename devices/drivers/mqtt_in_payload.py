@@ -16,7 +16,7 @@ from devices.drivers.declared import INT_MAX, scaled, storable
 from devices.readings import Value, Vector
 
 PATH_MAX, TOPIC_MAX = 500, 1_000
-NUMBER = re.compile(r"\s*[+-]?(?:\d{1,400}\.?\d{0,400}|\.\d{1,400})(?:[eE][+-]?\d{1,9})?\s*")
+NUMBER = re.compile(r"\s*[+-]?(?:\d{1,400}\.?\d{0,400}|\.\d{1,400})(?:[eE][+-]?\d{1,9})?\s*", re.ASCII)
 TRUE = {"1", "on", "true", "yes", "online", "open"}
 FALSE = {"0", "off", "false", "no", "offline", "closed"}
 # A bare number of time is in seconds, ms or µs since 1970, by its size.

@@ -20,6 +20,7 @@ PATTERN_MAX = 200
 SET = re.compile(r"[^{}]*\{(?:value)?(?::\+?\d{0,2}(?:\.\d{1,2})?[feEgG]?)?\}[^{}]*")
 SETUP_MAX = 100
 ERRORS_MAX = 20  # taken from the instrument's queue in one poll
+STRIKES = 2
 LEFT_OUT_FOR = 300.0  # seconds in which a question is not asked that alone was not answered
 
 
@@ -174,6 +175,7 @@ class Scpi(Driver):
 
     async def read(self) -> list[Reading]:
         readings: list[Reading] = []
+        self._answered: set[str] = set()
         try:
             for ask in self._in_order():
                 readings += await self._read(ask)
@@ -202,16 +204,22 @@ class Scpi(Driver):
         except LinkError:
             self._suspect(ask)
             raise
+        self._answered.add(ask)
         if self.memory.get("suspect") == ask:
             self.memory["suspect"] = None
         return [channel.reading(answer) for channel in channels]
 
     def _suspect(self, ask: str) -> None:
-        """SCPI says nothing to a question it does not know. One that stays without an answer twice, while all
-        others were answered before it, is left out for a while."""
-        alone = self.memory.get("suspect") == ask and len(self._questions) > 1
-        self.memory["suspect"] = None if alone else ask
-        if alone:
+        """SCPI says nothing to a question it does not know. One that stays without an answer twice in turn,
+        with all others answered before it, is left out for a while."""
+        alone = len(self._questions) > 1 and self._answered >= self._questions.keys() - {
+            ask, *self.memory["left_out"]
+        }  # fmt: skip
+        again = self.memory.get("suspect") == ask
+        strikes = alone + (self.memory.get("strikes", 0) if again else 0)
+        self.memory.update(suspect=ask, strikes=strikes)
+        if strikes >= STRIKES:
+            self.memory.update(suspect=None)
             self.memory["left_out"][ask] = asyncio.get_running_loop().time() + LEFT_OUT_FOR
             self.tell([Event("no_answer", f"{ask} is not answered: left out for {LEFT_OUT_FOR:.0f} s")])
 

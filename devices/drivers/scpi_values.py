@@ -13,7 +13,7 @@ FIELDS_MAX = 100_000  # as many as a vector may have
 # A number, and the unit that some instruments write behind it (`+1.23E+00 VDC`, `21.5%`). No unit begins with
 # an E close to the digits: such is a torn number.
 NUMBER = re.compile(
-    r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
+    r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
     r"(?:(?:\s+[^\W\d_]|[^\W\d_eE]|\s*[%°])[^\d\s,;.+-]{0,20})?\s*"
 )
 BASED = {"#H": 16, "#Q": 8, "#B": 2}
