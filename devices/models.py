@@ -1,6 +1,7 @@
 """What there is: edges, the instruments on them, their channels, and each channel's latest reading."""
 
 import uuid
+from datetime import datetime
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
@@ -8,6 +9,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from knox.models import AbstractAuthToken
+
+from devices.readings import RUN_ENDED
 
 LOCAL_EDGE = "local"  # the one-machine edge
 PUSH_EDGE = "(pushed)"  # that of instruments which push their readings: no machine, a name none can have
@@ -198,6 +201,11 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return self.title or self.key
+
+    @property
+    def over_at(self) -> datetime | None:
+        """When it had ended, as far as that is known; None while it goes on."""
+        return self.end or (self.told_at if self.state in RUN_ENDED else None)
 
 
 class Trial(models.Model):

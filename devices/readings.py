@@ -74,6 +74,7 @@ class Run(NamedTuple):
 
 
 RUN_STATES = ("pending", "running", "paused", "completed", "failed", "aborted", "lost", "unknown")
+RUN_ENDED = ("completed", "failed", "aborted", "lost")  # states a run does not leave by itself
 
 Said = Reading | Event | Run
 

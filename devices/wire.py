@@ -234,6 +234,7 @@ class RunRow(Message, frozen=True):
     end: int | None = None
     fields: dict[str, Any] = {}
     own_time: bool = False  # `start`, `end` and `time` are by the instrument's own clock
+    unsure: bool = False  # the edge's clock had not been compared with the centre's
 
 
 class Batch(Message, frozen=True):

@@ -149,7 +149,7 @@ def _event(row: EventRow, batch: Batch, shift: int, roster: Roster) -> StoredEve
 
 def _run(row: RunRow, batch: Batch, shift: int, roster: Roster) -> StoredRun:
     instrument = _instrument(row, batch)
-    flags = int(Flag.INSTRUMENT_TIME) if row.own_time else 0
+    flags = (Flag.INSTRUMENT_TIME if row.own_time else 0) | (Flag.CLOCK_UNSURE if row.unsure else 0)
     time = _time(row.time, shift, flags, _known(instrument, roster))
     if not 0 < len(row.id) <= RUN_KEY_MAX:
         raise Unfit(f"of an id of {len(row.id)} characters")

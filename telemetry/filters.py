@@ -9,7 +9,7 @@ from django.db.models import Q, QuerySet
 from django_filters import rest_framework as filters
 
 from devices.models import Run
-from devices.readings import RUN_STATES
+from devices.readings import RUN_ENDED, RUN_STATES
 from telemetry import history
 from telemetry.models import Event
 from telemetry.parameters import time_of
@@ -49,10 +49,13 @@ class Until(Moment):
 
 
 class EndsSince(Moment):
-    """What was not over before this time."""
+    """Runs that were not over before this time."""
 
     def filter(self, qs: QuerySet[Any], value: datetime | None) -> QuerySet[Any]:
-        return qs if value is None else qs.filter(Q(end__gte=value) | Q(end=None))
+        if value is None:
+            return qs
+        goes_on = Q(end=None) & ~Q(state__in=RUN_ENDED)
+        return qs.filter(Q(end__gte=value) | goes_on | Q(end=None, told_at__gte=value))
 
 
 class OfRun(filters.NumberFilter):

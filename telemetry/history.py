@@ -85,4 +85,4 @@ def gaps(instrument: Instrument, since: datetime) -> QuerySet[Gap]:
 def within(events: QuerySet[Event], run: Run) -> QuerySet[Event]:
     """Those of the run's instrument from its start (or the last word on it) to its end (or now)."""
     of_time = events.filter(instrument=run.instrument_id, time__gte=run.start or run.told_at)
-    return of_time if run.end is None else of_time.filter(time__lte=run.end)
+    return of_time if run.over_at is None else of_time.filter(time__lte=run.over_at)

@@ -1,11 +1,13 @@
 """How runs stand: of all words on a run the latest counts, in whatever order they come."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import connection
 
-from devices.readings import Flag
+from devices.models import Run
+from devices.readings import RUN_ENDED, Flag
 from telemetry import store as samples
 from telemetry.beside import StoredRun
 from telemetry.times import moment
@@ -13,7 +15,7 @@ from telemetry.times import moment
 # Two words of one time: an end is later than what was before it, and more progress later than less. The
 # rest only makes the outcome the same whatever came first.
 RANK = """(
-    {0}.told_at, {0}.state IN ('completed', 'failed', 'aborted', 'lost'), coalesce({0}.progress, -1),
+    {0}.told_at, {0}.state IN {ended}, coalesce({0}.progress, -1),
     coalesce({0}."end", '-infinity'), coalesce({0}.start, '-infinity'),
     {0}.state, {0}.kind, {0}.title, {0}.fields, {0}.flags
 )"""
@@ -33,7 +35,11 @@ ON CONFLICT (instrument_id, key) DO UPDATE SET
     flags = EXCLUDED.flags
 WHERE {new} > {stored}
 """
-UPSERT = NEWER.format(told=RANK.format("told"), new=RANK.format("EXCLUDED"), stored=RANK.format("run"))
+UPSERT = NEWER.format(
+    told=RANK.format("told", ended=RUN_ENDED),
+    new=RANK.format("EXCLUDED", ended=RUN_ENDED),
+    stored=RANK.format("run", ended=RUN_ENDED),
+)
 
 
 def store(runs: Sequence[StoredRun], now: datetime) -> None:
@@ -47,10 +53,16 @@ def store(runs: Sequence[StoredRun], now: datetime) -> None:
     rows = [
         (
             *run[:-2],
-            min(moment(run.time), now) if run.time > newest else moment(run.time),
+            now if run.time > newest else moment(run.time),
             run.flags if oldest <= run.time <= newest else run.flags | Flag.FAR,
         )
         for run in runs
     ]
     with connection.cursor() as cursor:
         cursor.execute(UPSERT, [list(column) for column in zip(*rows, strict=True)])
+
+
+def drop_expired(now: datetime) -> None:
+    """Forget the demo lab's old runs; those of real instruments are kept."""
+    oldest = now - timedelta(days=settings.DEMO_RETENTION_DAYS)
+    Run.objects.filter(instrument__demo=True, told_at__lt=oldest).delete()

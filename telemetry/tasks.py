@@ -4,7 +4,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from devices import trials
-from telemetry import events, partitions
+from telemetry import events, partitions, runs
 
 
 @shared_task(name="telemetry.keep_partitions", ignore_result=True)
@@ -17,4 +17,5 @@ def keep_partitions() -> None:
     partitions.make_ahead(now)
     partitions.drop_expired(now)
     events.drop_expired(now)
+    runs.drop_expired(now)
     trials.forget_old(now)

@@ -96,7 +96,7 @@ class Draft:
         self.runs.append(
             RunRow(
                 number, time, run.id[:200], run.kind[:60], run.state, run.title[:300], run.progress,
-                run.start, run.end, _plain(run.fields), own_time=run.time is not None,
+                run.start, run.end, _plain(run.fields), own_time=run.time is not None, unsure=not self.sure,
             )
         )  # fmt: skip
         self.beside += 10

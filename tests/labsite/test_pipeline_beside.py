@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from django.conf import settings as configured
 from django.db import connection, transaction
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from devices.edge.recorder import Draft
 from devices.models import Assignment, Edge, Instrument, Latest, Run
-from devices.readings import Flag, Quality
-from devices.wire import Batch, EventRow, Parcel, RunRow, VectorRow
+from devices.readings import Event as ToldEvent, Flag, Quality, Run as ToldRun, Vector
+from devices.wire import Batch, EventRow, Parcel, RunRow, VectorRow, as_text
 from labsite import pipeline
 from telemetry import partitions, tasks
 from telemetry.models import Event, RejectedBatch, VectorSample, VectorSampleDemo, VectorSampleFar
@@ -249,12 +251,53 @@ def test_a_word_ahead_of_the_clock_does_not_outlast_those_that_follow(bench: Edg
     assert (found.state, found.told_at, found.flags) == ("failed", moment(1), 0)
 
 
+def test_a_word_of_an_edge_of_unsure_clock_is_believed_for_its_own_instrument(bench: Edge) -> None:
+    old = edge("old")
+    moved = instrument(old, "moved", keys=())
+    Assignment.objects.filter(instrument=moved).update(until=moment(-100))
+    Assignment.objects.create(instrument=moved, edge=bench, since=moment(-100))
+    for number, unsure in enumerate((False, True), 1):
+        pipeline.ingest(bench, parcel(told(moved, run(-3600, unsure=unsure)), first=number), NOW)
+        assert Run.objects.count() == number - 1
+    assert Run.objects.get().flags == Flag.CLOCK_UNSURE
+
+
+def test_only_a_demos_old_runs_are_forgotten(bench: Edge) -> None:
+    for demo in (True, False):
+        of = instrument(bench, f"demo {demo}", keys=(), demo=demo)
+        for days in (0, configured.DEMO_RETENTION_DAYS + 1):
+            told_at = timezone.now() - timedelta(days=days)
+            Run.objects.create(instrument=of, key=str(days), kind="qpcr", state="running", told_at=told_at)
+    tasks.keep_partitions()
+    left = Run.objects.values_list("instrument__demo", "key")
+    assert sorted(left) == [(False, "0"), (False, "3"), (True, "0")]
+
+
 def test_what_a_run_says_is_put_into_bounds(bench: Edge, qpcr: Instrument) -> None:
     odd = run(-1, "thawing", 7.5, start=-5, end=1 << 62, title="t\0" * 200, fields={"a": "\0"})
     pipeline.ingest(bench, parcel(told(qpcr, odd)), NOW)
     found = Run.objects.get()
     assert (found.state, found.progress, found.start, found.end) == ("unknown", 1.0, None, None)
     assert (found.title, found.fields) == ("t\ufffd" * 150, {"a": "\ufffd"})
+
+
+def test_what_an_edges_recorder_notes_is_stored(bench: Edge, qpcr: Instrument) -> None:
+    draft = Draft("boot", 0, sure=False)
+    name, own = str(qpcr.pk), at(-5)
+    for time in (at(-2), at(-1)):
+        draft.vector(name, f"at {time}", Vector((1.0, None), ("A1", "A2")), Quality.GOOD, time)
+    draft.event(name, ToldEvent("run_action", "Step 3", {"stage": 2}, own), own, Flag.INSTRUMENT_TIME)
+    draft.run(name, ToldRun("r1", "qpcr", "running", "Plate 7", 0.5, own, None, {"cycle": 3}, own), own)
+    draft.run(name, ToldRun("r2", "qpcr", "pending"), at(-1))
+    assert pipeline.ingest(bench, parcel(as_text(draft.packed().packed)), NOW).readings == 2
+    assert vectors() == [(time, [1.0, None], ["A1", "A2"], 0) for time in (-2, -1)]
+    assert list(Event.objects.values_list("kind", "text", "fields", "time", "flags")) == [
+        ("run_action", "Step 3", {"stage": 2}, moment(-5), Flag.INSTRUMENT_TIME)
+    ]
+    assert list(Run.objects.order_by("key").values_list("key", "title", "start", "fields", "flags")) == [
+        ("r1", "Plate 7", moment(-5), {"cycle": 3}, Flag.INSTRUMENT_TIME | Flag.CLOCK_UNSURE),
+        ("r2", "", None, {}, Flag.CLOCK_UNSURE),
+    ]
 
 
 # ---- what is refused and what is rejected

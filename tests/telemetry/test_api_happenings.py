@@ -206,6 +206,15 @@ def test_a_run_without_an_end_goes_on(api: APIClient, qpcr: Instrument) -> None:
     assert [event["text"] for event in api.get(f"{URL}runs/{run.pk}/").json()["events"]] == ["5"]
 
 
+def test_a_run_that_was_lost_is_over_with_the_last_word_on_it(api: APIClient, qpcr: Instrument) -> None:
+    run = ran(qpcr, -60, None, state="lost", title="lost")
+    for second in (-1, 5):
+        happened(qpcr, second, str(second))
+    assert [event["text"] for event in api.get(f"{URL}runs/{run.pk}/").json()["events"]] == ["-1"]
+    for start, expected in (("2026-11-21T12:00:00Z", 1), ("2026-11-21T12:00:01Z", 0)):
+        assert len(api.get(f"{URL}runs/", {"from": start}).json()["results"]) == expected
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
