@@ -12,7 +12,7 @@ from devices.links.base import Link
 from devices.readings import Quality, Reading, Value, Vector
 
 VALUES_MAX = 1_000
-NUMERIC = ("sine", "square", "triangle", "ramp", "noise", "walk", "constant")
+NUMBER_MAX = 1e12
 
 
 class Waveform(KindRow, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,6 +41,8 @@ class Waveform(KindRow, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("duty is a share, from 0 to 1")
         if min(self.noise, self.spike_every, self.dropout_every, self.spike_for, self.dropout_for) < 0:
             raise ValueError("noise and times are not below 0")
+        if max(map(abs, (self.mean, self.amplitude, self.noise, self.spike, self.phase))) > NUMBER_MAX:
+            raise ValueError(f"numbers are at most {NUMBER_MAX:g}")
         if not 1 <= self.size <= 10_000 or len(self.values) > VALUES_MAX:
             raise ValueError(f"size is from 1 to 10000, and there are at most {VALUES_MAX} values")
         self._check_values()
