@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import serial
 
@@ -137,9 +138,10 @@ class SerialLink(StreamLink):
 
     def _join(self) -> "Port":
         line = Line.of(self.address, self.settings)
-        port = _ports.get(self.address.path)
+        path = unquote(self.address.path)
+        port = _ports.get(path)
         if port is None:
-            port = _ports[self.address.path] = Port(self.address.path, line)
+            port = _ports[path] = Port(path, line)
         if not port.links:
             port.line = line
         if port.line != line:

@@ -1,5 +1,8 @@
 """Addresses, and which link opens them."""
 
+import subprocess
+import sys
+
 import pytest
 
 from devices import links
@@ -52,3 +55,23 @@ async def test_the_edge_itself_needs_no_connection() -> None:
 async def test_an_address_is_checked_again_when_it_is_opened() -> None:
     with pytest.raises(ConfigurationError):
         await links.connect(Address.parse("tcp://host"), 1.0)
+
+
+@pytest.mark.parametrize("scheme", links.LINKS)
+def test_each_scheme_has_a_link_that_knows_it(scheme: str) -> None:
+    assert scheme in links.load(Address.parse(f"{scheme}://somewhere")).schemes
+
+
+def test_a_link_is_imported_when_such_an_address_is_first_met() -> None:
+    """An edge carries only the libraries it uses."""
+    program = (
+        "import sys; from devices import links; assert not {'serial', 'ssl'} & sys.modules.keys()\n"
+        "links.check('serial:///dev/ttyUSB0'); assert 'serial' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_library_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(links.LINKS, "gpib", "no_such_library:GpibLink")
+    with pytest.raises(ConfigurationError, match=r"what opens gpib:// is not installed: .*no_such_library"):
+        links.check("gpib://7")

@@ -1,6 +1,7 @@
 """Serial ports, each a pseudo-terminal whose other end does what the test says."""
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -13,9 +14,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import serial
+from hypothesis import given, strategies as st
 
 from devices import links
 from devices.errors import ConfigurationError, LinkError, ReplyError
@@ -126,6 +129,23 @@ async def test_who_listens_hears_everything_and_that_it_is_over(plug: Plug) -> N
 def test_an_address_that_cannot_work_is_refused_in_words(url: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         links.check(url)
+
+
+@given(st.text(max_size=60))
+def test_whatever_an_address_says_is_taken_or_refused(query: str) -> None:
+    for text in (query, f"baudrate={query}", f"stopbits={query}&parity={query}"):
+        with contextlib.suppress(ConfigurationError):
+            links.check(f"serial:///dev/ttyUSB0?{text}")
+
+
+async def test_a_path_may_hold_any_character(tmp_path: Path) -> None:
+    plug = Plug(tmp_path / "50 % of #1?")
+    address = links.check(f"serial://{quote(str(plug.path))}?baudrate=19200")
+    link = await links.connect(address, 2.0)
+    assert isinstance(link, SerialLink)
+    assert await link.ask(b"one\n") == b"one"
+    await link.close()
+    plug.pull()
 
 
 @pytest.mark.parametrize(
