@@ -72,6 +72,11 @@ class Simulator:
         """A reply of the ledger as values by the driver's channel keys, and the device's own times."""
         raise NotImplementedError
 
+    @classmethod
+    def read_all(cls, reply: str) -> list[tuple[dict[str, Any], tuple[float, ...]]]:
+        """The same of a reply that holds several samples, such as a history."""
+        return [cls.read_back(reply)]
+
     def is_on(self) -> bool:
         """Whether the instrument is up, as far as its own state goes."""
         return True

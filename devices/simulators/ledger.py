@@ -101,11 +101,11 @@ class Reply:
 
 
 def replies(path: Path) -> Iterator[Reply]:
-    """All replies committed so far, in the order in which they were sent."""
+    """All replies committed so far, in the order in which they were sent; each sample of one by itself."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
         for run, instrument, address, driver, sent_at, sent_mono, text in database.execute(SELECT):
-            values, device_times = simulators.load(driver).read_back(text)
-            yield Reply(run, instrument, address, driver, sent_at, sent_mono, values, device_times)
+            for values, device_times in simulators.load(driver).read_all(text):
+                yield Reply(run, instrument, address, driver, sent_at, sent_mono, values, device_times)
 
 
 def _now() -> int:

@@ -65,17 +65,12 @@ class Metatron(HttpSimulator):
     @classmethod
     def read_back(cls, reply: str) -> tuple[dict[str, Any], tuple[float, ...]]:
         """Of a status, or of the last point of a history."""
+        return cls.read_all(reply)[-1]
+
+    @classmethod
+    def read_all(cls, reply: str) -> list[tuple[dict[str, Any], tuple[float, ...]]]:
         told = json.loads(reply)
-        points = told if isinstance(told, list) else [told]
-        times = [point.get("timestamp") or point["last_update"] for point in points]
-        last: dict[str, Any] = points[-1] if points else {}
-        values: dict[str, Any] = {
-            key: last[key] for key in ("psi", "rho", "omega", "algorithm", "mode") if key in last
-        }
-        values |= last.get("backend_health", {})
-        return values, tuple(
-            datetime.fromisoformat(f"{time[:26].rstrip('Z')}Z").timestamp() for time in times
-        )
+        return [_figures(point) for point in told] if isinstance(told, list) else [_figures(told)]
 
     def wall_ns(self) -> int:
         return super().wall_ns() + self._skew_ns
@@ -226,3 +221,11 @@ def _asked(request: Request) -> dict[str, Any] | Response:
         if not isinstance(asked.get(key), str | None):
             return Response(422, f"{NOT_TYPE}{key}: invalid type, expected a string".encode(), (TEXT,))
     return asked
+
+
+def _figures(point: dict[str, Any]) -> tuple[dict[str, Any], tuple[float, ...]]:
+    """Of a status, or of one point of a history, and when that was."""
+    values = {key: point[key] for key in ("psi", "rho", "omega", "algorithm", "mode") if key in point}
+    time = point.get("timestamp") or point["last_update"]
+    at = datetime.fromisoformat(f"{time[:26].rstrip('Z')}Z").timestamp()
+    return values | point.get("backend_health", {}), (at,)

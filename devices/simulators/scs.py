@@ -49,6 +49,7 @@ class Scs(FileSimulator):
         self._random = Random(f"{seed} {number}")  # noqa: S311 - a simulation
         self._due = self._pause
         self._spoilt = ""
+        self._readable_until = 0.0  # by the steps' own time
         self.init()
 
     @classmethod
@@ -140,19 +141,25 @@ class Scs(FileSimulator):
     # ---- its files
 
     def write(self, folder: Path) -> list[str]:
-        done: list[dict[str, Any]] = []
         while self.elapsed >= self._due:
             at = self._begun + self._due
             self._due += self._pause
             if self.count >= ANEW_AFTER:
                 self.init()
             else:
-                done += self.step(self._steps, at)
+                self.step(self._steps, at)
         spoilt = next((k for k in self.faults_of_its_own if self._standing(k)), "")
         if spoilt != self._spoilt or not self._is_written:
             self._write(folder, spoilt)
         self._spoilt, self._is_written = spoilt, True
-        return [json.dumps(step) for step in done] if not spoilt else []
+        return [] if spoilt else self._newly_readable()
+
+    def _newly_readable(self) -> list[str]:
+        """Steps in the history file that could not be read there before."""
+        new = [step for step in self.history if step["timestamp"] > self._readable_until]
+        if new:
+            self._readable_until = new[-1]["timestamp"]
+        return [json.dumps(step) for step in new]
 
     def _write(self, folder: Path, spoilt: str) -> None:
         """In place, the state first, as the shell does; its history only once there is one."""
