@@ -169,9 +169,7 @@ class QuantStudio(Driver):
             await conversation.ask(f"ACC -stealth=False -exclusive=False {level}")
         except Refusal as refusal:
             if refusal.kind == "AuthError":
-                raise ConfigurationError(
-                    "the machine does not take the password; see option password"
-                ) from None
+                raise ConfigurationError("the machine refused the password of option password") from None
             if refusal.kind in {"AccessLevelExceeded", "InsufficientAccess"}:
                 raise ConfigurationError(
                     f"the machine does not give access level {level}: {refusal}; it may need a password "

@@ -163,20 +163,28 @@ class Recall:
             listener.take(listener.reader.give_up(None))
 
     async def _recall_running(self, title: str, since: int) -> None:
+        """The run under way; its log may not have begun yet, though polls tell of it."""
         listener = self._listener
-        start = None
-        if listener.settings["own_time"]:
-            reader = await self._recall_log(title, since)
-            if reader is not None and reader.run == title and reader.course is not None:
-                listener.go_on_with(reader)
-                listener.take([reader.course.told(reader.heard)])
+        for attempt in range(TRIES):
+            if listener.settings["own_time"]:
+                reader = await self._recall_log(title, since)
+                if reader is not None and reader.course is not None and reader.course.name == title:
+                    listener.go_on_with(reader)
+                    listener.take([reader.course.told(reader.heard)])
+                    return
+            if listener.reader.run == title or any(text.startswith("Starting ") for _, text in self._held):
                 return
-        if listener.reader.run != title:
-            with contextlib.suppress(ReplyError):
-                answer = words_of(await self._conversation.ask(START.command))
-                seconds = number(answer[0]) if answer else None
-                start = round(seconds * SECOND) if seconds else None
-            listener.take(listener.reader.adopt(title, start, None))
+            if attempt + 1 < TRIES:
+                await asyncio.sleep(PAUSE)
+        listener.take(listener.reader.adopt(title, await self._start_time(), None))
+
+    async def _start_time(self) -> int | None:
+        try:
+            answer = words_of(await self._conversation.ask(START.command))
+        except ReplyError:
+            return None
+        seconds = number(answer[0]) if answer else None
+        return round(seconds * SECOND) if seconds else None
 
     async def _recall_log(self, name: str, since: int) -> LogReader | None:
         reader = LogReader(self._listener.reader.zones)
