@@ -10,6 +10,7 @@ import msgspec
 
 from devices.drivers.base import CHANNEL_KINDS, UNSTORABLE, Channel
 from devices.errors import ConfigurationError
+from devices.readings import Quality, Reading, Value
 
 ROWS_MAX = 1_000
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -64,6 +65,12 @@ class KindRow(Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def channel_kind(self) -> str:
         return self.kind
+
+    def told(self, value: Value, time: int | None = None) -> list[Reading]:
+        """As a reading; a bad one for None. Of vectors there are no bad ones."""
+        if value is None:
+            return [] if self.kind == "vector" else [Reading(self.key, None, Quality.BAD, time)]
+        return [Reading(self.key, value, Quality.GOOD, time)]
 
 
 def rows(option: str, value: Sequence[Any], kind: type[R]) -> tuple[R, ...]:

@@ -9,7 +9,7 @@ from devices.drivers.base import Channel, Driver, Option
 from devices.drivers.declared import INT_MAX, KindRow, rows
 from devices.errors import ConfigurationError
 from devices.links.base import Link
-from devices.readings import Quality, Reading, Value, Vector
+from devices.readings import Reading, Value, Vector
 
 VALUES_MAX = 1_000
 NUMBER_MAX = 1e12
@@ -58,11 +58,11 @@ class Waveform(KindRow, frozen=True, kw_only=True, forbid_unknown_fields=True):
             if not (isinstance(value, kinds) if kinds else number):
                 raise ValueError(f"value {value!r:.60} is not of kind {self.kind}")
 
-    def reading(self, at: float, seed: int) -> Reading:
+    def readings(self, at: float, seed: int) -> list[Reading]:
         """What it is at a time, in seconds of UTC."""
         if waveforms.in_window(at, self.dropout_every, self.dropout_for, seed, self.key, "dropout"):
-            return Reading(self.key, None, Quality.BAD)
-        return Reading(self.key, self._value(at, seed))
+            return self.told(None)
+        return self.told(self._value(at, seed))
 
     def _value(self, at: float, seed: int) -> Value:
         if self.waveform == "cycle":
@@ -155,4 +155,5 @@ class LabsiteSimulated(Driver):
 
     def at(self, moment: float) -> list[Reading]:
         """What is read at a moment, in seconds of UTC."""
-        return [waveform.reading(moment, self.settings["seed"]) for waveform in self._waveforms]
+        seed = self.settings["seed"]
+        return [reading for waveform in self._waveforms for reading in waveform.readings(moment, seed)]

@@ -16,7 +16,7 @@ from devices.drivers.mqtt_in_payload import Payload, check_path, check_topic, ti
 from devices.errors import ConfigurationError, LinkError
 from devices.links.base import Link
 from devices.links.mqtt import MqttLink
-from devices.readings import Event, Quality, Reading
+from devices.readings import Event, Reading
 
 DELIVERIES_REMEMBERED = 256  # more than a broker has under way
 TOPICS_REMEMBERED = 10_000
@@ -37,14 +37,14 @@ class Topic(KindRow, frozen=True, kw_only=True, forbid_unknown_fields=True):
         check_path("path", self.path)
         check_path("time", self.time)
 
-    def reading(self, payload: Payload) -> Reading | None:
-        """What a message says of this channel; None if it says nothing of it."""
+    def readings(self, payload: Payload) -> list[Reading]:
+        """What a message says of this channel; nothing, maybe."""
         found = payload.find(self.path)
         if found is None:
-            return None
+            return []
         value = value_of(found, self.kind, self.scale, self.offset)
         time = time_of(payload.find(self.time)) if self.time else None
-        return Reading(self.key, value, Quality.BAD if value is None else Quality.GOOD, time)
+        return self.told(value, time)
 
 
 class Claim:
@@ -160,10 +160,10 @@ class MqttIn(Driver):
             return []
         now = asyncio.get_running_loop().time()
         heard = self.memory.setdefault("heard", {})
-        silent = [row.key for row in self._topics if now - heard.setdefault(row.key, now) > limit]
+        silent = {row.key for row in self._topics if now - heard.setdefault(row.key, now) > limit}
         for key in silent:
             heard[key] = float("inf")  # told once
-        return [Reading(key, None, Quality.BAD) for key in silent]
+        return [reading for row in self._topics if row.key in silent for reading in row.told(None)]
 
     def _hear(self, message: MQTTMessage) -> None:
         try:
@@ -173,8 +173,8 @@ class MqttIn(Driver):
         if not message.payload or self._is_known(message, topic):
             return
         payload = Payload(bytes(message.payload))
-        found = [row.reading(payload) for some in self._matcher.iter_match(topic) for row in some]
-        readings = [reading for reading in found if reading is not None]
+        rows = [row for some in self._matcher.iter_match(topic) for row in some]
+        readings = [reading for row in rows for reading in row.readings(payload)]
         heard, now = self.memory.setdefault("heard", {}), asyncio.get_running_loop().time()
         for reading in readings:
             heard[reading.key] = now
@@ -195,7 +195,7 @@ class MqttIn(Driver):
         return False
 
     def _bad(self, topics: Mapping[str, str]) -> list[Reading]:
-        return [Reading(row.key, None, Quality.BAD) for row in self._topics if row.topic in topics]
+        return [reading for row in self._topics if row.topic in topics for reading in row.told(None)]
 
     def _is_claimed(self) -> bool:
         """Whether the client id is this session's. Somebody who only tries the connection meanwhile must take

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -13,6 +12,7 @@ import msgspec
 from jmespath.parser import ParsedResult
 
 from devices.drivers.declared import INT_MAX, scaled, storable
+from devices.drivers.json_values import moment
 from devices.readings import Value, Vector
 
 PATH_MAX, TOPIC_MAX = 500, 1_000
@@ -51,7 +51,14 @@ class Payload:
             return Broken
         try:
             return compiled(path).search(self.tree)
-        except (jmespath.exceptions.JMESPathError, ArithmeticError, TypeError, ValueError, RecursionError):
+        except (
+            jmespath.exceptions.JMESPathError,
+            ArithmeticError,
+            AttributeError,
+            TypeError,
+            ValueError,
+            RecursionError,
+        ):
             return Broken
 
 
@@ -130,25 +137,18 @@ def vector(found: Any, scale: float, offset: float) -> Vector | None:
     parts = found.strip("[] \n").split(",") if isinstance(found, str) else found
     if not isinstance(parts, list) or not 0 < len(parts) <= 100_000:
         return None
-    return Vector(tuple(scaled(number(part), scale, offset) for part in parts))
+    values = tuple(scaled(number(part), scale, offset) for part in parts)
+    return Vector(values) if any(value is not None for value in values) else None
 
 
 def time_of(found: Any) -> int | None:
     """µs of UTC: of a number since 1970, or of an ISO 8601 text (UTC if it names no zone). None if it is
     neither."""
-    try:
-        if isinstance(found, str) and not NUMBER.fullmatch(found):
-            at = datetime.fromisoformat(found.strip()[:64])
-            seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-            return _in_range(round(seconds * 1e6))
-    except (ValueError, OverflowError):
-        return None
+    if isinstance(found, str) and not NUMBER.fullmatch(found):
+        return moment(found) or None
     value = number(found)
     if value is None or isinstance(found, bool):
         return None
     factor = 1e6 if value < SECONDS_BELOW else 1e3 if value < MILLISECONDS_BELOW else 1.0
-    return _in_range(round(value * factor))
-
-
-def _in_range(time: int) -> int | None:
+    time = round(value * factor)
     return time if 0 < time <= TIME_MAX else None

@@ -11,7 +11,7 @@ from devices.drivers.declared import KindRow, check_keys, rows
 from devices.errors import ConfigurationError, LinkError, ReplyError
 from devices.links.base import Link
 from devices.links.stream import StreamLink
-from devices.readings import Event, Quality, Reading, Value
+from devices.readings import Event, Reading, Value
 
 TERMINATORS = {"LF": b"\n", "CRLF": b"\r\n", "CR": b"\r"}
 SEARCHED = 1_000  # characters of an answer in which a pattern is looked for
@@ -42,9 +42,8 @@ class Question(KindRow, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("pattern and field exclude each other")
         _check_pattern("pattern", self.pattern, groups_max=1)
 
-    def reading(self, answer: str) -> Reading:
-        value = self._value(answer)
-        return Reading(self.key, value, Quality.BAD if value is None else Quality.GOOD)
+    def readings(self, answer: str) -> list[Reading]:
+        return self.told(self._value(answer))
 
     def _value(self, answer: str) -> Value:
         text = answer
@@ -198,7 +197,7 @@ class Scpi(Driver):
         left_out = self.memory.setdefault("left_out", {})
         now = asyncio.get_running_loop().time()
         if left_out.get(ask, now) > now:
-            return [Reading(channel.key, None, Quality.BAD) for channel in channels]
+            return [reading for channel in channels for reading in channel.told(None)]
         try:
             answer = await self._ask(ask)
         except LinkError:
@@ -207,7 +206,7 @@ class Scpi(Driver):
         self._answered.add(ask)
         if self.memory.get("suspect") == ask:
             self.memory["suspect"] = None
-        return [channel.reading(answer) for channel in channels]
+        return [reading for channel in channels for reading in channel.readings(answer)]
 
     def _suspect(self, ask: str) -> None:
         """SCPI says nothing to a question it does not know. One that stays without an answer twice in turn,

@@ -78,7 +78,8 @@ def vector(text: str, scale: float, offset: float) -> Vector | None:
     parts = text.split(",")
     if not text.strip() or len(parts) > FIELDS_MAX:
         return None
-    return Vector(tuple(scaled(number(part), scale, offset) for part in parts))
+    values = tuple(scaled(number(part), scale, offset) for part in parts)
+    return Vector(values) if any(value is not None for value in values) else None
 
 
 def value_of(text: str, kind: str, scale: float = 1.0, offset: float = 0.0) -> Value:

@@ -59,7 +59,7 @@ def test_shapes(channel: dict[str, Any], expected: list[Any]) -> None:
 
 def test_a_vector_is_the_shape_along_a_period() -> None:
     (vector,) = values({"kind": "vector", "size": 4, "period": 60.0}, [T0])
-    assert vector == Vector(tuple(pytest.approx(value, abs=1e-6) for value in (0, 1, 0, -1)))  # type: ignore[arg-type]
+    assert vector.values == pytest.approx((0, 1, 0, -1), abs=1e-6)
 
 
 @pytest.mark.parametrize("waveform", ["sine", "noise", "walk"])
@@ -158,8 +158,10 @@ def test_what_is_accepted_can_be_read(channel: dict[str, Any], at: float) -> Non
         made = LabsiteSimulated(LINK, {"channels": [channel]})
     except ConfigurationError:
         return
-    (reading,) = made.at(at)
     (declared,) = made.channels_for(made.settings)
+    if declared.kind == "vector" and not made.at(at):
+        return  # there are no bad ones
+    (reading,) = made.at(at)
     kind = {"float": float, "int": int, "bool": bool, "text": str, "vector": Vector}[declared.kind]
     assert reading.value is None or isinstance(reading.value, kind)
     if isinstance(reading.value, float):

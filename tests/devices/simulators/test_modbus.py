@@ -161,7 +161,7 @@ def test_the_same_seed_behaves_the_same() -> None:
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, str], words: str) -> None:
     with pytest.raises(BadSetting, match=words):
-        Bench(**settings)
+        Modbus(0, 0, settings, Faults(), Clock())
 
 
 @given(st.lists(st.binary(max_size=40), max_size=6), st.sampled_from(["tcp", "rtu"]))

@@ -135,7 +135,7 @@ def test_overload_and_silence() -> None:
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, str], words: str) -> None:
     with pytest.raises(BadSetting, match=words):
-        Bench(**settings)
+        Scpi(0, 0, settings, Faults(), Clock())
 
 
 @given(st.lists(st.binary(max_size=60), max_size=5))
