@@ -48,10 +48,8 @@ REASONS = {
     **dict.fromkeys((errno.EBUSY, errno.EAGAIN), IN_USE),
 }
 STALE_READS_MAX = 16
-QUIET, QUIET_WITHIN = (
-    0.2,
-    1.0,
-)  # seconds without a byte after a question in vain, and how long that is awaited
+ANSWERED_WITHIN = 5.0  # seconds after which what was asked in vain is not answered any more
+QUIET, QUIET_WITHIN = 0.2, 1.0  # seconds without a byte until the next question; how long that is awaited
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,20 +173,20 @@ class SerialLink(StreamLink):
                 connection = await self._connect_to(port)
             connection.terminator = self.settings.get("terminator", TERMINATOR)
             port.drop_what_came()
-            if port.owes_an_answer:
-                await self._await_quiet()
-                port.owes_an_answer = False
             try:
+                if port.path in _asked_in_vain:
+                    await self._await_quiet(_asked_in_vain.pop(port.path))
                 return await super()._exchange(request, take, within)
             except (LinkError, asyncio.CancelledError):
-                port.owes_an_answer = True
+                _asked_in_vain[port.path] = asyncio.get_running_loop().time()
                 raise
 
-    async def _await_quiet(self) -> None:
-        """Closing a port hangs up on nobody: what was asked in vain may be answered now."""
-        end = asyncio.get_running_loop().time() + QUIET_WITHIN
+    async def _await_quiet(self, asked: float) -> None:
+        """Closing a port hangs up on nobody: what was asked in vain may be answered yet."""
+        now = asyncio.get_running_loop().time
+        end = now() + QUIET_WITHIN
         with contextlib.suppress(ReplyError):
-            while asyncio.get_running_loop().time() < end:
+            while now() < end and now() - asked < ANSWERED_WITHIN:
                 await super()._exchange(b"", bytes, QUIET)
 
     def _ready(self) -> Connection:
@@ -214,10 +212,9 @@ class Port:
         self.path, self.line = path, line
         self.links = 0
         self.turn = asyncio.Lock()  # to open it or to use it
-        self.owes_an_answer = False
         self.connection: Connection | None = None
         self._transport: DescriptorTransport | None = None
-        self._thread = OwnThread(path)
+        self._thread = OwnThread(path, self._forget_if_unused)  # an opening may be given up halfway
 
     async def connected(self) -> Connection:
         """Raises OSError, termios.error, ValueError (a speed it does not have) and LinkError."""
@@ -293,6 +290,7 @@ class Port:
 
 
 _ports: dict[str, Port] = {}
+_asked_in_vain: dict[str, float] = {}  # path: when (the loop's time) its last exchange was broken off
 
 
 def _open(device: serial.Serial, unwanted: threading.Event) -> None:

@@ -18,8 +18,9 @@ class OwnThread:
     """Runs one call after the other. A call that outlives the await for it still blocks those after it,
     which then fail with LinkError at once: a hung device costs one thread, never one a poll."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, idle: Callable[[], None] | None = None) -> None:
+        """`idle` is called on the loop whenever a call has returned."""
+        self._name, self._idle = name, idle
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._under_way = 0
         self._thread: threading.Thread | None = None
@@ -63,6 +64,8 @@ class OwnThread:
 
     def _tell(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
         self._under_way -= 1
+        if self._idle is not None:
+            self._idle()
         if future.done():  # nobody waits any more
             return
         if error is None:

@@ -317,7 +317,7 @@ async def test_an_opening_that_hangs_costs_one_thread(plug: Plug, monkeypatch: p
     assert threading.active_count() == before + 1
     assert len(tries) == 1
     release.set()
-    while serial_link._ports[str(plug.path)]._thread.is_busy:  # noqa: ASYNC110
+    while serial_link._ports:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     assert not tries[0].is_open  # what nobody wanted any more is not left open
     async with linked(plug) as link:
@@ -460,18 +460,25 @@ async def test_a_port_may_be_opened_while_it_is_being_closed(plug: Plug) -> None
             assert await second.ask(b"one\n") == b"one"
 
 
-async def test_an_exchange_that_is_broken_off_does_not_leave_its_answer_to_the_next(plug: Plug) -> None:
+@pytest.mark.parametrize("reopens", [False, True])
+@pytest.mark.parametrize("ends", ["cancelled", "in silence"])
+async def test_a_late_answer_meets_no_other_question(plug: Plug, ends: str, reopens: bool) -> None:
+    """Though closing a port, unlike a connection, hangs up on nobody."""
     loop = asyncio.get_running_loop()
 
     def late(chunk: bytes) -> list[bytes]:
-        loop.call_later(0.05, os.write, plug.master, chunk)
+        loop.call_later(0.1, os.write, plug.master, chunk)
         return []
 
     plug.answers = late
-    async with linked(plug) as link:
+    async with linked(plug, deadline=0.05 if ends == "in silence" else 2.0) as link:
         asking = asyncio.create_task(link.ask(b"one\n"))
-        await asyncio.sleep(0.01)
-        asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
+        await asyncio.sleep(0.02)
+        if ends == "cancelled":
+            asking.cancel()
+        with pytest.raises((asyncio.CancelledError, LinkError)):
             await asking
+        if reopens:
+            await link.open()
+        link.deadline = 2.0
         assert await link.ask(b"two\n") == b"two"
