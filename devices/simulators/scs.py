@@ -77,12 +77,12 @@ class Scs(FileSimulator):
         self.since_impulse = 0
         self.resonances = [self._resonance()]
         self.history: list[dict[str, Any]] = []
-        self._is_written = False
+        self._is_written, self._is_noted = False, True
 
     def step(self, times: int, at: float) -> list[dict[str, Any]]:
         """One call: the history is of its steps only."""
         self.history = [self._one(at + number * 0.004) for number in range(times)]
-        self._is_written = False
+        self._is_written = self._is_noted = False
         return self.history
 
     def _one(self, at: float) -> dict[str, Any]:
@@ -148,18 +148,14 @@ class Scs(FileSimulator):
                 self.init()
             else:
                 self.step(self._steps, at)
-        spoilt = next((k for k in self.faults_of_its_own if self._standing(k)), "")
+        spoilt = next((kind for kind in self.faults_of_its_own if self._standing(kind)), "")
         if spoilt != self._spoilt or not self._is_written:
             self._write(folder, spoilt)
         self._spoilt, self._is_written = spoilt, True
-        return [] if spoilt else self._newly_readable()
-
-    def _newly_readable(self) -> list[str]:
-        """Steps in the history file that could not be read there before."""
-        new = [step for step in self.history if step["timestamp"] > self._readable_until]
-        if new:
-            self._readable_until = new[-1]["timestamp"]
-        return [json.dumps(step) for step in new]
+        if spoilt or self._is_noted:
+            return []
+        self._is_noted = True  # what was overwritten before anybody could read it is in no ledger
+        return [json.dumps(step) for step in self.history]
 
     def _write(self, folder: Path, spoilt: str) -> None:
         """In place, the state first, as the shell does; its history only once there is one."""
