@@ -200,8 +200,8 @@ def test_a_shift_moves_what_the_edge_stamped_and_not_what_the_instrument_stamped
     assert runs == {"edge": moment(-100), "own": moment(-100)}
     assert set(Run.objects.values_list("told_at", flat=True)) == {moment(-2)}
     with connection.cursor() as cursor:
-        cursor.execute("SELECT DISTINCT time FROM sample")
-        assert cursor.fetchall() == [(moment(-2),)]
+        cursor.execute("SELECT time, value FROM sample ORDER BY value")
+        assert cursor.fetchall() == [(moment(-2), 1.0), (moment(-2), 2.0)]
 
 
 def test_events_are_kept_for_their_days(bench: Edge) -> None:
@@ -241,6 +241,14 @@ def test_a_run_stands_as_the_latest_word_says(bench: Edge, qpcr: Instrument) -> 
     assert stands() == done
     pipeline.ingest(bench, parcel(told(qpcr, run(-4, "running")), first=3), NOW)
     assert stands()[0] == "running"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_words_of_one_time_the_end_counts(bench: Edge, qpcr: Instrument, order: int) -> None:
+    words = [run(-5, "failed"), run(-5, "running", 1.0)][::order]
+    for first, word in enumerate(words, 1):
+        pipeline.ingest(bench, parcel(told(qpcr, word), first=first), NOW)
+    assert stands()[0] == "failed"
 
 
 def test_a_word_ahead_of_the_clock_does_not_outlast_those_that_follow(bench: Edge, qpcr: Instrument) -> None:
