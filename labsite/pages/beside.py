@@ -97,15 +97,18 @@ class RunShown:
 
     @property
     def fields(self) -> list[tuple[str, str]]:
-        """Stage, cycle, step, metrics and whatever else it tells."""
-        return list(_said(self.run.fields))[:FIELDS]
+        """Stage, cycle, step, metrics and whatever else it tells; what is in groups by its own name."""
+        shown: dict[str, str] = {}
+        for name, text in _said(self.run.fields):
+            shown.setdefault(name, text)
+        return list(shown.items())[:FIELDS]
 
 
-def _said(fields: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+def _said(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in fields.items():
-        label = f"{before}{name}".replace("_", " ")
+        label = name.replace("_", " ")
         if isinstance(value, Mapping):
-            yield from _said(value, f"{label} ")
+            yield from _said(value)
         elif isinstance(value, bool):
             yield label, _("yes") if value else _("no")
         elif isinstance(value, int | float):

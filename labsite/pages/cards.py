@@ -44,6 +44,7 @@ class Row:
     now: Now | None
     at: int  # the clock it is judged by, in milliseconds of UTC
     limit: float  # milliseconds after which a value is stale
+    heard: int | None = None  # when its instrument answered last: what it did not tell anew is as it was
 
     @property
     def text(self) -> str:
@@ -75,7 +76,9 @@ class Row:
 
     @property
     def stale(self) -> bool:
-        return self.now is not None and (self.now.bad or self.at - self.now.seen > self.limit)
+        if self.now is None:
+            return False
+        return self.now.bad or self.at - max(self.now.seen, self.heard or 0) > self.limit
 
     @property
     def age(self) -> str:
@@ -288,7 +291,7 @@ def _cards(instruments: Iterable[Instrument], at: datetime) -> list[Card]:
 
 def _rows(instruments: list[Instrument], at: int) -> dict[Any, list[Row]]:
     """The channels of these instruments with their latest readings, in one question."""
-    found = (
+    found = list(
         Channel.objects.filter(instrument__in=instruments)
         .order_by("instrument", "position", "id")
         .values_list(
@@ -307,13 +310,26 @@ def _rows(instruments: list[Instrument], at: int) -> dict[Any, list[Row]]:
             "latest__seen_at",
         )
     )
+    heard: dict[Any, int] = {}
+    for instrument, *_others, seen in found:
+        if seen:
+            heard[instrument] = max(heard.get(instrument, 0), milliseconds(seen))
     limits = {each.pk: 1000 * stale_after(each.interval) for each in instruments}
     rows: dict[Any, list[Row]] = defaultdict(list)
     for instrument, pk, label, unit, kind, digits, low, high, time, value, quality, text, seen in found:
         latest = Now(pk, milliseconds(time), value, quality, text, milliseconds(seen)) if seen else None
         rows[instrument].append(
             Row(
-                pk, label, numbers.unit(unit), kind, digits, Normal(low, high), latest, at, limits[instrument]
+                pk,
+                label,
+                numbers.unit(unit),
+                kind,
+                digits,
+                Normal(low, high),
+                latest,
+                at,
+                limits[instrument],
+                heard.get(instrument),
             )
         )
     return rows

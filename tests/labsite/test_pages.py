@@ -247,6 +247,17 @@ def test_the_last_text_stays_readable(page: Client) -> None:
     assert "data-reason></p>" in shown
 
 
+def test_what_an_instrument_that_answers_did_not_tell_anew_is_as_it_was(page: Client) -> None:
+    channel = lone(key="mode", label="Mode", kind="text", low=None, high=None)
+    then = timezone.now() - timedelta(minutes=4)
+    store(channel, None, text="Exploit", time=then, seen_at=then)
+    other = Channel.objects.create(instrument=channel.instrument, key="psi", label="Psi", position=1)
+    store(other, 0.5)
+    assert 'class="row stale' not in text(page)
+    Latest.objects.update(seen_at=then)
+    assert text(page).count('class="row stale') == 2
+
+
 def test_a_channel_without_any_value_says_why(page: Client) -> None:
     store(lone(), None, quality=Quality.BAD)
     shown = text(page)
@@ -374,7 +385,7 @@ def test_a_run_under_way_is_on_the_card_and_on_the_page(page: Client) -> None:
     assert 'max="100" value="30"' in card
     assert "r1" not in card
     shown = text(page, reverse("instrument", args=[channel.instrument_id]))
-    for wanted in ("Plate &lt;7&gt;", ">30 %<", "for 4 min 00 s", ">cycle<", ">12<", ">metrics mean error<"):
+    for wanted in ("Plate &lt;7&gt;", ">30 %<", "for 4 min 00 s", ">cycle<", ">12<", ">mean error<"):
         assert wanted in shown
     assert ">Failed<" in shown
     assert shown.index("Plate &lt;7&gt;") < shown.index("<b>r1</b>")

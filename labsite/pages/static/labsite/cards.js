@@ -42,12 +42,13 @@ class Row {
     }
   }
 
-  isStale(at, limit) {
-    return this.read !== null && (this.bad || at - this.read > limit);
+  // What an instrument that answers did not tell anew is as it was.
+  isStale(at, limit, heard) {
+    return this.read !== null && (this.bad || at - Math.max(this.read, heard ?? 0) > limit);
   }
 
-  tick(at, limit) {
-    this.element.classList.toggle("stale", this.isStale(at, limit));
+  tick(at, limit, heard) {
+    this.element.classList.toggle("stale", this.isStale(at, limit, heard));
     put(this.ownAge, this.read === null || this.value.textContent === NOTHING ? "" : age(this.read, at));
   }
 }
@@ -99,9 +100,9 @@ export class Card {
     this.element.classList.toggle("look", this.state.look);
     put(this.reason, this.state.key === "gone" ? this.standing.reason : "");
     put(this.age, this.standing.seen === null ? word("never") : age(this.standing.seen, at));
-    for (const row of this.rows.values()) row.tick(at, limit);
+    for (const row of this.rows.values()) row.tick(at, limit, this.standing.seen);
     const read = [...this.rows.values()].filter((row) => row.read !== null);
-    this.element.classList.toggle("stale", this.inService && read.length > 0 && read.every((row) => row.isStale(at, limit)));
+    this.element.classList.toggle("stale", this.inService && read.length > 0 && read.every((row) => row.isStale(at, limit, this.standing.seen)));
   }
 
   get speaks() {
