@@ -5,6 +5,7 @@ Paths are JMESPath (https://jmespath.org): `outdoor.temperature`, `sensors[0].va
 """
 
 import json
+import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -133,7 +134,9 @@ def look(path: str, reply: Any) -> Any:
 
 @lru_cache(maxsize=4_096)
 def _compiled(path: str) -> Any:
-    return jmespath.compile(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)  # of a spelling that it still takes
+        return jmespath.compile(path)
 
 
 def _reading(row: JsonRow, reply: Any, time: int | None) -> Reading | None:

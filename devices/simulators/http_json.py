@@ -1,4 +1,4 @@
-"""A simulated weather station with a small JSON page, such as hobbyists' boards serve."""
+"""A simulated watch over cooling water with a small JSON page, such as hobbyists' boards serve."""
 
 import json
 import math
@@ -29,15 +29,16 @@ class HttpJson(HttpSimulator):
         self._token = settings.get("token", "")
         self._still = settings.get("value", "")
         self._random = Random(f"{seed} {number}")  # noqa: S311 - a simulation
-        self._mean = self._random.uniform(19.0, 24.0)
+        self._mean = self._random.uniform(17.0, 19.0)
         self._count = 0
 
     @classmethod
     def read_back(cls, reply: str) -> tuple[dict[str, Any], tuple[float, ...]]:
-        """By paths; `value` is the one that the driver reads unless it is told others."""
+        """By the channels of the example lab file, and the one that is read unless others are told."""
         told = json.loads(reply)
-        values = {"value": told["value"], "count": told["count"], "room": told["sensors"][0]["celsius"]}
-        return values, (float(told["count"]),)
+        by_id = {sensor["id"]: sensor["value"] for sensor in told["sensors"]}
+        values = {"flow": by_id["flow"] * 0.1, "temperature": by_id["t"], "pump": told["pump"] == "on"}
+        return {**values, "value": told["value"]}, (float(told["count"]),)
 
     def respond(self, request: Request) -> Response:
         if request.path not in ("/", "/status"):
@@ -53,23 +54,26 @@ class HttpJson(HttpSimulator):
 
     def _told(self) -> dict[str, Any]:
         self._count += 1
-        room = self._mean + 1.5 * math.sin(self.elapsed / 300) + self._random.gauss(0, 0.03)
-        humidity = 45 + 8 * math.sin(self.elapsed / 700 + 1) + self._random.gauss(0, 0.2)
+        at, chance = self.elapsed, self._random
+        water = self._mean + 1.5 * math.sin(at / 300) + chance.gauss(0, 0.03)
+        is_on = int(at / 40) % 15 != 14
+        flow = 12.3 + 0.4 * math.sin(at / 90) + chance.gauss(0, 0.06) if is_on else 0.0
         told: dict[str, Any] = {
-            "name": "bench 3",
+            "uptime": round(at),
             "time": rfc3339(self.wall_ns()),
             "count": self._count,
-            "value": float(self._still) if self._still else round(room, 2),
+            "value": float(self._still) if self._still else round(water, 2),
             "sensors": [
-                {"id": "room", "celsius": round(room, 2), "humidity_permille": round(humidity * 10)},
-                {"id": "door", "is_open": "on" if int(self.elapsed / 40) % 5 == 4 else "off"},
+                {"id": "flow", "value": round(flow * 10), "unit": "dL/min"},
+                {"id": "t", "value": round(water, 2), "unit": "C"},
             ],
-            "spectrum": [round(abs(math.sin(self.elapsed / 50 + i)), 3) for i in range(8)],
+            "pump": "on" if is_on else "off",
+            "spectrum": [round(abs(math.sin(at / 50 + i)), 3) for i in range(8)],
         }
         if self._standing("missing"):
-            del told["value"], told["sensors"][0]["celsius"]
+            del told["value"], told["sensors"][1]["value"]
         if self._standing("null"):
-            told["value"] = None
+            told["value"] = told["sensors"][1]["value"] = None
         return told
 
     def _is_spoilt(self) -> bool:

@@ -36,7 +36,7 @@ def family(pid: int) -> list[psutil.Process]:
 OPTIONS: dict[str, dict[str, Any]] = {
     "scpi": {"options": {"channels": [{"key": "u", "ask": "MEAS:VOLT?", "unit": "V"}]}},
     "modbus": {"options": {"channels": [{"key": "t", "table": "holding", "register": 0}]}},
-    "http_json": {"options": {"channels": [{"key": "t", "path": "/temperature"}]}},
+    "http_json": {"options": {"channels": [{"key": "t", "path": "temperature"}]}},
 }
 
 

@@ -2,6 +2,8 @@
 
 import json
 import math
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -215,24 +217,21 @@ async def test_nothing_that_json_can_say_upsets_it(reply: Any, path: str, kind: 
 # ---- with its simulator, over the wire
 
 
-ROOM: dict[str, Any] = {"key": "room", "path": "sensors[?id=='room'].celsius | [0]", "unit": "Cel"}
+EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "http_json.toml"
 
 
-async def test_the_simulated_station_is_read() -> None:
-    rows: list[Any] = [
-        ROOM,
-        {"key": "humidity", "path": "sensors[0].humidity_permille", "scale": 0.1, "unit": "%"},
-    ]
+async def test_the_simulated_device_is_read_by_the_example_lab_file() -> None:
+    options = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))["instrument"][0]["options"]
+    noted: list[str] = []
     async with (
-        behind_a_door(simulated.HttpJson) as door,
-        driven(door, channels=rows, time_path="time") as driver,
+        behind_a_door(simulated.HttpJson, record=lambda _, text: noted.append(text)) as door,
+        driven(door, **options, time_path="time") as driver,
     ):
-        room, humidity = await driver.read()
-        assert isinstance(room.value, float)
-        assert isinstance(humidity.value, float)
-        assert 15 < room.value < 30 < humidity.value < 60
-        assert room.time is not None
-        assert room.time == humidity.time
+        readings = await driver.read()
+    values, _ = simulated.HttpJson.read_back(noted[0])
+    told = {reading.key: reading.value for reading in readings}
+    assert told == {key: pytest.approx(values[key]) for key in ("flow", "temperature", "pump")}
+    assert len({reading.time for reading in readings} - {None}) == 1
 
 
 async def test_a_token_opens_it() -> None:

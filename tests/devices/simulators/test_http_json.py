@@ -1,4 +1,4 @@
-"""The simulated station, asked without a wire, and what simulated HTTP servers have in common."""
+"""The simulated device, asked without a wire, and what simulated HTTP servers have in common."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from devices.simulators.http_json import HttpJson
 from tests.devices.simulators.served import Clock, behind_a_door
 
 
-def station(*faults: str, seed: int = 0, **settings: str) -> tuple[HttpJson, Clock]:
+def simulated(*faults: str, seed: int = 0, **settings: str) -> tuple[HttpJson, Clock]:
     clock = Clock()
     parsed = Faults([Fault.parse(text, HttpJson.faults_of_its_own) for text in faults])
     return HttpJson(0, seed, settings, parsed, clock), clock
@@ -29,12 +29,12 @@ def station(*faults: str, seed: int = 0, **settings: str) -> tuple[HttpJson, Clo
     ],
 )
 def test_what_is_asked_is_answered(method: str, path: str, headers: dict[str, str], status: int) -> None:
-    assert station()[0].respond(Request(method, path, {}, headers, b"")).status == status
+    assert simulated()[0].respond(Request(method, path, {}, headers, b"")).status == status
 
 
 def test_values_go_their_way_the_same_with_the_same_seed() -> None:
     def told(seed: int) -> list[float]:
-        device, clock = station(seed=seed)
+        device, clock = simulated(seed=seed)
         values = []
         for _ in range(300):
             clock.now += 5
@@ -48,16 +48,18 @@ def test_values_go_their_way_the_same_with_the_same_seed() -> None:
 
 
 def test_the_ledger_reads_back_what_was_sent() -> None:
-    device, _ = station(value="7.5")
+    device, _ = simulated(value="7.5")
     response = device.respond(Request("GET", "/", {}, {}, b""))
     assert isinstance(response.reading, str)
     values, times = HttpJson.read_back(response.reading)
-    assert (values["value"], values["count"], times) == (7.5, 1, (1.0,))
+    assert (values["value"], values["pump"], times) == (7.5, True, (1.0,))
+    assert 11 < values["flow"] < 14
+    assert 15 < values["temperature"] < 21
 
 
 @pytest.mark.parametrize("kind", ["missing", "null"])
 def test_a_reply_that_lacks_values_is_no_reading(kind: str) -> None:
-    device, _ = station(kind)
+    device, _ = simulated(kind)
     response = device.respond(Request("GET", "/", {}, {}, b""))
     assert not response.reading
     assert json.loads(response.body).get("value") is None
@@ -101,7 +103,7 @@ async def test_requests_that_come_together_are_answered_in_turn() -> None:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_garbage_is_never_an_answer(seed: int) -> None:
-    device, _ = station("garbage", seed=seed)
+    device, _ = simulated("garbage", seed=seed)
     answer = b'HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{"value": 21}'
     delivery = Faults([Fault.parse("garbage")], seed).deliver(answer, 0, 0.0, device.garbage)
     assert delivery is not None
