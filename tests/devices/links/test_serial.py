@@ -241,7 +241,7 @@ async def test_who_may_not_open_the_port_reads_what_to_do() -> None:
     if not user:
         os.seteuid(65_534)
     try:
-        with pytest.raises(LinkError, match="permission denied: .*usermod -aG dialout"):
+        with pytest.raises(LinkError, match=r"permission denied: .*usermod -aG dialout"):
             await links.connect(links.check(f"serial://{os.ttyname(slave)}"), 2.0)
     finally:
         os.seteuid(user)
