@@ -178,7 +178,7 @@ class Machine:
 
     @property
     def state(self) -> str:
-        return "Running" if self.course is not None and self.now < self.course.idle_from else "Idle"
+        return "Running" if self.course is not None and self._run_time < self.course.idle_from else "Idle"
 
     @property
     def running(self) -> Course | None:

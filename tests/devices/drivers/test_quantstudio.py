@@ -41,7 +41,7 @@ class Edge:
 
     @asynccontextmanager
     async def session(
-        self, door: AnyDoor, *, settled: bool = True, **secrets: str
+        self, door: AnyDoor, settled: bool = True, **secrets: str
     ) -> AsyncIterator[QuantStudio]:
         settings = QuantStudio.link_settings(QuantStudio.checked_options(self.options))
         link = await links.connect(links.check(door.address), 5.0, settings)
@@ -316,7 +316,7 @@ async def test_access_that_is_not_given_is_a_matter_for_people(
 ) -> None:
     async with machine(password="correctpassword") as (door, _, _):
         with pytest.raises(ConfigurationError, match=words) as raised:
-            async with Edge(**options).session(door, **secrets):
+            async with Edge(**options).session(door, True, **secrets):
                 pass
         assert "correctpassword" not in str(raised.value)
 
