@@ -54,7 +54,7 @@ def _driver_label(name: str) -> str:
 
 
 class ListField(forms.CharField):
-    """A list of objects, written as JSON; errors say in which line, or which item."""
+    """A list, written as JSON; errors say in which line. What its items must be, the driver says."""
 
     widget = UnfoldAdminTextareaWidget(attrs={"rows": 10, "spellcheck": "false", "class": "font-mono"})
 
@@ -76,14 +76,11 @@ class ListField(forms.CharField):
         except (ValueError, RecursionError) as error:
             raise ValidationError(_("No JSON: %(message)s"), params={"message": str(error)}) from None
         if not isinstance(items, list):
-            raise ValidationError(_('A list is needed: [ … ], with an object { "…": … } for each item'))
-        if wrong := [str(place) for place, item in enumerate(items, 1) if not isinstance(item, dict)]:
-            places = ", ".join(wrong[:5])
-            raise ValidationError(_('Item %(places)s is no object { "…": … }'), params={"places": places})
+            raise ValidationError(_("A list is needed: [ … ], with its items between commas"))
         return items
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        return super().has_changed(self.prepare_value(initial), data)
+        return bool(self.prepare_value(initial) != data)
 
 
 def listed(items: list[Any]) -> str:
@@ -270,7 +267,7 @@ class InstrumentForm(forms.ModelForm):  # type: ignore[type-arg]
                 self.add_error(self._field_of(key, message), message)
 
     def _field_of(self, key: str, message: str) -> str | None:
-        option = re.match(r"option (\w+):", message)
+        option = re.match(r"option (\w+)", message)
         if option and PREFIX + option[1] in self.fields:
             return PREFIX + option[1]
         return key if key in self.fields else None

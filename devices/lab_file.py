@@ -12,7 +12,11 @@
     in_service = true
 
     [instrument.options]
-    dialect = "D"
+    target = true
+    password = { secret = "BATH" }      # of drivers that ask for one: its name, which the edge looks up
+
+    [[instrument.options.channels]]     # of drivers whose channels a lab declares itself
+    key = "level"
 
 Names tell which is which. What the file leaves out stays as it is: whole edges and instruments (unless they
 are to be pruned) and single keys of an instrument that there is already.
@@ -180,6 +184,9 @@ def _places(text: str) -> dict[str, list[_Place]]:
         if header := HEADER.match(line):
             keys, prefix = {}, ""
             places[header[1]].append(_Place(number, keys))
+        elif item := re.match(r"\s*\[\[\s*instrument\s*\.\s*options\s*\.\s*\"?([\w-]+)\"?", line):
+            keys.setdefault(f"options.{item[1]}", number)
+            prefix = "an item's "  # whose keys are no instrument's
         elif table := re.match(r"\s*\[\s*instrument\s*\.\s*\"?(\w+)\"?\s*\]", line):
             prefix = f"{table[1]}."
             keys.setdefault(table[1], number)
@@ -302,7 +309,10 @@ def _validation_faults(entry: Entry, error: ValidationError) -> list[str]:
     if not hasattr(error, "error_dict"):
         return [entry.error(message) for message in error.messages]
     return [
-        entry.error(message if key == "__all__" else f"{key}: {message}", key)
+        entry.error(
+            message if key == "__all__" else f"{key}: {message}",
+            _key_of(message) if key == "options" else key,
+        )
         for key, messages in error.message_dict.items()
         for message in messages
     ]
@@ -310,7 +320,7 @@ def _validation_faults(entry: Entry, error: ValidationError) -> list[str]:
 
 def _key_of(message: str) -> str:
     """The key that a driver's or link's message speaks of: it begins with it."""
-    if found := re.match(r"option (\w+):", message):
+    if found := re.match(r"option (\w+)", message):
         return f"options.{found[1]}"
     word = message.split(" ", 1)[0]
     return word if word in KEYS["instrument"] else "options"
@@ -349,17 +359,37 @@ def _put(
         return []
     if new:
         return [Change("+", "instrument", entry.name, tuple(f"{key}: {_toml(now[key])}" for key in now))]
+    was, now = _by_item(was), _by_item(now)
     details = tuple(
         f"{key}: {_toml(was[key]) if key in was else '–'} → {_toml(now[key]) if key in now else '–'}"
         for key in {**was, **now}
         if was.get(key) != now.get(key)
     )
-    return [Change("~", "instrument", entry.name, details)]
+    return [Change("~", "instrument", entry.name, details or ("the same items in another order",))]
 
 
-def _toml(value: str | float | bool) -> str:
-    """A value as the file has it."""
-    return tomlkit.item(value).as_string()
+def _by_item(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """With each item of a list by itself, by its own key if all have one: what changed is then a line."""
+    items: dict[str, Any] = {}
+    for name, value in shown.items():
+        if not isinstance(value, list):
+            items[name] = value
+            continue
+        keys = [item.get("key") if isinstance(item, dict) else None for item in value]
+        named = all(isinstance(key, str) for key in keys) and len(set(keys)) == len(keys)
+        for place, item in enumerate(value, start=1):
+            items[f"{name}[{keys[place - 1] if named else place}]"] = item
+    return items
+
+
+def _toml(value: Any) -> str:
+    """A value as the file has it, in one line."""
+    if isinstance(value, dict):
+        pairs = (f"{tomlkit.key(name).as_string()} = {_toml(each)}" for name, each in value.items())
+        return f"{{ {', '.join(pairs)} }}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return "null" if value is None else tomlkit.item(value).as_string()
 
 
 def _take_over(entry: Entry, instrument: Instrument, edges: Mapping[str, Edge], *, new: bool) -> None:
@@ -500,5 +530,21 @@ def _instrument_table(instrument: Instrument) -> tomlkit.items.Table:
 def _table(values: Mapping[str, Any]) -> tomlkit.items.Table:
     table = tomlkit.table()
     for name, value in values.items():
-        table.append(name, value)
+        table.append(name, _inline(value) if isinstance(value, dict) else _without_nulls(value))
     return table
+
+
+def _inline(value: Mapping[str, Any]) -> tomlkit.items.InlineTable:
+    """A secret's name, in one line."""
+    table = tomlkit.inline_table()
+    table.update(_without_nulls(value))
+    return table
+
+
+def _without_nulls(value: Any) -> Any:
+    """TOML has none; in JSON, as a form takes it, they stand for what is left out."""
+    if isinstance(value, Mapping):
+        return {name: _without_nulls(each) for name, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [_without_nulls(each) for each in value if each is not None]
+    return value

@@ -37,7 +37,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 
 def named(message: str) -> dict[str, Any]:
     """An instrument's configuration error under the field it speaks of, which it begins with."""
-    if found := re.match(r"option (\w+): ", message):
+    if found := re.match(r"option (\w+)", message):
         return {"options": {found[1]: [message]}}
     field = message.split(" ", 1)[0]
     return {field if field in ("address", "driver") else "options": [message]}

@@ -1,5 +1,6 @@
 """What tests of the doors begin with: people, edges, instruments."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -7,7 +8,8 @@ from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from devices import services
-from devices.drivers.base import Channel as DeclaredChannel, Driver, Option
+from devices.drivers.base import Channel as DeclaredChannel, Driver, Option, Secret
+from devices.errors import ConfigurationError
 from devices.models import AccessToken, Edge, Instrument
 
 ADDRESS = "tcp://192.168.1.26:23"
@@ -25,8 +27,18 @@ class Probe(Driver):
         Option("count", int, 3, "Samples for one value", low=1, high=10),
         Option("gain", float, 1.0, "Factor", low=-1e300),
         Option("invert", bool, False, "Turn the sign"),
+        Option("parts", list, [], "What it consists of: objects with a key"),
+        Option("word", Secret, "", "The password"),
     )
     channels = (DeclaredChannel("level", "Level", "cm", low=1.0, high=9.0, digits=1),)
+
+    @classmethod
+    def checked_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        checked = super().checked_options(options)
+        for place, part in enumerate(checked["parts"], start=1):
+            if not (isinstance(part, dict) and isinstance(part.get("key"), str)):
+                raise ConfigurationError(f"option parts: item {place} has no key")
+        return checked
 
 
 def person(name: str = "staff", *, staff: bool = True, superuser: bool = False) -> User:

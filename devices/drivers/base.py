@@ -4,7 +4,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -85,10 +85,10 @@ class Option:
         if not isinstance(value, list):
             raise ConfigurationError(f"option {self.name}: {value!r:.60} is no list")
         try:
-            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+            json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigurationError(f"option {self.name}: not JSON: {error}") from None
-        if UNSTORABLE.search(text):
+        if any(UNSTORABLE.search(text) for text in _texts(value)):
             raise ConfigurationError(f"option {self.name} holds characters that cannot be stored")
         return value
 
@@ -103,6 +103,19 @@ class Option:
             f'option {self.name} is a secret, which is only named here: {{"secret": "NAME"}}, with capitals, '
             "digits and underscores; its edge finds it in the environment as LABSITE_SECRET_NAME"
         )
+
+
+def _texts(value: object) -> Iterator[str]:
+    """All texts within JSON, keys included."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, dict):
+            left += [*one, *one.values()]
+        elif isinstance(one, list | tuple):
+            left += one
 
 
 def _nobody(said: Iterable[Said]) -> None:

@@ -255,3 +255,95 @@ def called(*command: object) -> str:
     out = StringIO()
     call_command(*map(str, command), stdout=out)
     return out.getvalue()
+
+
+PARTS = """
+[[instrument]]
+name = "Level"
+driver = "probe"
+address = "tcp://192.168.1.9:99"
+
+[instrument.options]
+word = { secret = "LEVEL_1" }
+count = 4
+
+[[instrument.options.parts]]
+key = "a"
+name = "not the instrument's"
+
+[[instrument.options.parts]]
+key = "b"
+limits = [1, 2.5]
+more = { deep = true }
+"""
+
+
+def test_lists_and_secrets_are_written_as_tables() -> None:
+    applied(PARTS)
+    options = own()["Level"].options
+    assert options["word"] == {"secret": "LEVEL_1"}
+    assert options["parts"] == [
+        {"key": "a", "name": "not the instrument's"},
+        {"key": "b", "limits": [1, 2.5], "more": {"deep": True}},
+    ]
+    assert applied(PARTS) == []
+    exported = lab_file.export()
+    assert 'word = {secret = "LEVEL_1"}' in exported
+    assert exported.count("[[instrument.options.parts]]") == 2
+    assert applied(exported) == []
+
+
+def test_a_change_of_a_list_is_told_item_by_item() -> None:
+    applied(PARTS)
+    text = PARTS.replace("2.5", "3.5").replace('key = "a"', 'key = "c"')
+    (change,) = lab_file.apply(lab_file.parse(text, "lab.toml"), by=services.OPERATOR)
+    parts = str(change).splitlines()[2].split("→")
+    assert "limits = [1, 2.5]" in parts[0]
+    assert parts[1] == ' { key = "b", limits = [1, 3.5], more = { deep = true } }'
+    assert [line.split(":")[0] for line in str(change).splitlines()[1:]] == [
+        "    options.parts[a]",
+        "    options.parts[b]",
+        "    options.parts[c]",
+    ]
+    assert str(change).endswith('[c]: – → { key = "c", name = "not the instrument\'s" }')
+    first, second = text.split("[[instrument.options.parts]]")[1:]
+    turned = text.replace(first, "@").replace(second, first).replace("@", second + "\n")
+    (change,) = lab_file.apply(lab_file.parse(turned, "lab.toml"), by=services.OPERATOR)
+    assert str(change).splitlines()[1:] == ["    the same items in another order"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (
+            'key = "b"',
+            'kee = "b"',
+            "lab.toml:11: instrument 'Level': options: option parts: item 2 has no key",
+        ),
+        ('"LEVEL_1"', '"level 1"', "lab.toml:8: instrument 'Level': option word is a secret"),
+        ('{ secret = "LEVEL_1" }', '"hunter2"', "lab.toml:8: instrument 'Level': option word is a secret"),
+        (
+            "limits = [1, 2.5]",
+            "limits = 1979-05-27",
+            "lab.toml:11: instrument 'Level': option parts: not JSON",
+        ),
+        ('key = "a"', "key = nan", "lab.toml:11: instrument 'Level': option parts: not JSON"),
+    ],
+)
+def test_what_is_wrong_in_a_list_or_a_secret_is_told_with_its_place(
+    before: str, after: str, said: str
+) -> None:
+    with pytest.raises(lab_file.LabFileError) as refused:
+        applied(PARTS.replace(before, after))
+    assert said in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_nulls_of_a_form_are_left_out_of_a_file() -> None:
+    options = {"parts": [{"key": "a", "low": None, "more": [None, 1]}]}
+    factories.instrument("Level", driver="probe", options=options)
+    exported = lab_file.export()
+    assert "low" not in exported
+    assert lab_file.parse(exported, "x").instruments[0].table["options"] == {
+        "parts": [{"key": "a", "more": [1]}]
+    }
