@@ -47,6 +47,7 @@ class Modbus(SerialSimulator):
     """One device; `unit` is its number on the line."""
 
     driver = "modbus"
+    scheme = WIRES["tcp"]
     connections_max = 8
     settings: ClassVar[Mapping[str, str]] = {
         "wire": "tcp, rtu (serial frames over TCP) or serial (default tcp)",

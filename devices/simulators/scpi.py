@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from devices.readings import Vector
 from devices.simulators.base import BadSetting, Client
 from devices.simulators.faults import Faults
 from devices.simulators.pty import SerialSimulator
@@ -41,6 +42,7 @@ class Scpi(SerialSimulator):
     """One instrument; all its clients share its state."""
 
     driver = "scpi"
+    scheme = "tcp"
     connections_max = 4
     settings: ClassVar[Mapping[str, str]] = {
         "wire": "tcp or serial (default tcp)",
@@ -76,7 +78,7 @@ class Scpi(SerialSimulator):
         question, _, answer = reply.partition("\t")
         keys = READS[question]
         if keys == ("trace",):
-            return {"trace": [_plain(part) for part in answer.split(",")]}, ()
+            return {"trace": Vector(tuple(_plain(part) for part in answer.split(",")))}, ()
         if keys == ("output",):
             return {"output": answer == "1"}, ()
         return dict(zip(keys, map(_plain, answer.split(",")), strict=True)), ()

@@ -4,6 +4,7 @@ import json
 import random
 import sqlite3
 import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
@@ -53,6 +54,13 @@ class Kind:
     outlasted: Mapping[str, float] = field(default_factory=dict)  # seconds that a fault goes on to act
 
 
+def example(driver: str) -> dict[str, Any]:
+    """The options of the lab file in docs/examples, which fits the simulated one."""
+    text = (Path(__file__).parents[2] / "docs" / "examples" / f"{driver}.toml").read_text()
+    options: dict[str, Any] = tomllib.loads(text)["instrument"][0]["options"]
+    return options
+
+
 METATRON_TOLD_ONCE = frozenset(("mode", "algorithm", "scs_ready", "dionice_ready", "qdash_ready"))
 KINDS_OF_DRIVERS = (
     Kind("thermostat"),
@@ -61,9 +69,20 @@ KINDS_OF_DRIVERS = (
     Kind("quantstudio", outlasted={"unclosed": 40.0}),
     Kind("must_ep20", interval=1.0),
     Kind("metatron", told_once=METATRON_TOLD_ONCE),
+    Kind("scpi", options=example("scpi")),
+    Kind("modbus", options=example("modbus")),
     Kind("scs", settings={"pause": "2"}, own_time_only=True),
 )
 TESTED = [kind for kind in KINDS_OF_DRIVERS if kind.driver in simulators.SIMULATORS]
+
+
+def toml(value: Any) -> str:
+    """A value as a lab file has it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {toml(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, value))}]"
+    return json.dumps(value)
 
 
 @dataclass(frozen=True)
@@ -149,7 +168,7 @@ class Soak(Lab):
                 f'address = "{self.found[driver]}"\ninterval = {interval or kind.interval}\n'
             )
             if kind.options:
-                options = "\n".join(f"{name} = {json.dumps(value)}" for name, value in kind.options.items())
+                options = "\n".join(f"{name} = {toml(value)}" for name, value in kind.options.items())
                 lines.append(f"[instrument.options]\n{options}\n")
         return "\n".join(lines)
 
