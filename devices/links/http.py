@@ -218,7 +218,8 @@ class Wire:
 
     def _hear(self, chunk: bytes) -> None:
         if self._answer is None or self._answer.done():
-            self._is_over = True  # unasked: it might be taken for the answer to the next request
+            # Unasked: it might be taken for the answer to the next request, or have no end.
+            self.stream.break_off("it spoke unasked")
             return
         self.heard = True
         self._feed(chunk, self._answer)

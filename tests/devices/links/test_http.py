@@ -252,6 +252,19 @@ async def test_an_answer_that_nobody_asked_for_is_not_taken() -> None:
         assert server.connections == 2
 
 
+async def test_one_that_goes_on_talking_is_hung_up_on() -> None:
+    async def chatter(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said("1"))
+        await asyncio.sleep(0.02)
+        while True:
+            writer.write(b"x" * 65_536)
+            await writer.drain()
+
+    async with linked(chatter) as (link, server):
+        assert (await link.get("/")).body == b"1"
+        await asyncio.wait_for(server.lost.wait(), 5)
+
+
 async def test_a_cancelled_request_leaves_nothing_behind() -> None:
     async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
