@@ -68,6 +68,7 @@ class RunShown:
 
     run: Run
     now: datetime
+    is_current: bool
 
     @property
     def title(self) -> str:
@@ -75,15 +76,13 @@ class RunShown:
 
     @property
     def word(self) -> str:
-        return word(self.run.state)
+        """One that another has followed cannot go on: nobody saw its end."""
+        is_left = self.run.state in CURRENT and not self.is_current
+        return word("lost" if is_left else self.run.state)
 
     @property
     def percent(self) -> int | None:
         return course("", "", self.run.progress).percent
-
-    @property
-    def is_current(self) -> bool:
-        return self.run.state in CURRENT
 
     @property
     def when(self) -> str:
@@ -210,8 +209,9 @@ class Beside:
 
     @property
     def runs(self) -> list[RunShown]:
-        found = self.instrument.runs.order_by("-told_at", "-id")[:RUNS]
-        shown = [RunShown(run, self.now) for run in found]
+        found = list(self.instrument.runs.order_by("-told_at", "-id")[:RUNS])
+        current = next((run.pk for run in found if run.state in CURRENT), None)
+        shown = [RunShown(run, self.now, run.pk == current) for run in found]
         return sorted(shown, key=lambda each: not each.is_current)
 
     @property

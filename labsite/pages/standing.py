@@ -52,7 +52,7 @@ class Normal(NamedTuple):
 class Standing:
     """What all channels of an instrument come to."""
 
-    read: int = 0  # channels that were ever read
+    read: int = 0  # channels that were ever read, but for vectors
     bad: int = 0
     outside: int = 0
     seen: int | None = None  # the last poll that was answered
@@ -64,7 +64,7 @@ class Standing:
         found = [(normal, kind, now) for normal, kind, now in channels if now is not None]
         bad = [(kind, now) for _normal, kind, now in found if now.bad]
         return cls(
-            read=len(found),
+            read=sum(kind != "vector" for _normal, kind, _now in found),  # these are never told to be bad
             bad=len(bad),
             outside=sum(normal.left_by(now.value) for normal, _kind, now in found if not now.bad),
             seen=max((now.seen for _normal, _kind, now in found), default=None),

@@ -388,6 +388,8 @@ def test_a_run_under_way_is_on_the_card_and_on_the_page(page: Client) -> None:
     for wanted in ("Plate &lt;7&gt;", ">30 %<", "for 4 min 00 s", ">cycle<", ">12<", ">mean error<"):
         assert wanted in shown
     assert ">Failed<" in shown
+    Run.objects.filter(key="r1").update(state="running", told_at=now - timedelta(hours=1))
+    assert ">Lost sight of<" in text(page, reverse("beside", args=[channel.instrument_id]))
     assert shown.index("Plate &lt;7&gt;") < shown.index("<b>r1</b>")
 
 
