@@ -153,7 +153,16 @@ class MqttLink(Link):
         return client
 
     def _connect(self, client: Client, keeps: bool) -> None:
-        """In the thread. The first packet is sent from there, too."""
+        """In the thread. Leaves nothing open if nobody waits for it any more."""
+        try:
+            self._send_connect(client, keeps)
+        except BaseException:
+            _close_socket(client)
+            raise
+        if self._client is not client:
+            _close_socket(client)
+
+    def _send_connect(self, client: Client, keeps: bool) -> None:
         host, port = self.address.host, self.address.port or 0
         if not self._is_v5:
             client.connect(host, port, KEEPALIVE)
@@ -162,9 +171,8 @@ class MqttLink(Link):
         wishes.SessionExpiryInterval = self._expiry if keeps else 0
         wishes.ReceiveMaximum = IN_FLIGHT
         wishes.MaximumPacketSize = PACKET_BYTES_MAX
-        client.connect(
-            host, port, KEEPALIVE, clean_start=not (keeps and self._expiry), properties=wishes
-        )  # fmt: skip
+        clean = not (keeps and self._expiry)
+        client.connect(host, port, KEEPALIVE, clean_start=clean, properties=wishes)
 
     def _check_socket(self, client: Client, _: Any, sock: Any) -> None:
         """In the thread, before the first packet, which may hold a password."""
@@ -237,9 +245,7 @@ class MqttLink(Link):
         if self._waits is not None and not self._waits.done():
             self._waits.set_exception(LinkError(f"{self.address.url}: {self.lost}"))
         client.on_socket_close = client.on_socket_register_write = client.on_socket_unregister_write = None
-        sock = client.socket()
-        if sock is not None:
-            sock.close()
+        _close_socket(client)
 
     # ---- called by paho, on the loop
 
@@ -289,3 +295,9 @@ class MqttLink(Link):
         brokers take."""
         of = f"{platform.node()} {self.address.url} {self.settings.get('subject', '')}"
         return "labsite" + hashlib.sha256(of.encode()).hexdigest()[:16]
+
+
+def _close_socket(client: Client) -> None:
+    sock = client.socket()
+    if sock is not None:
+        sock.close()

@@ -1,6 +1,7 @@
 """MQTT against a real broker, and against servers that are none."""
 
 import asyncio
+import contextlib
 import gc
 import hashlib
 import ssl
@@ -261,6 +262,32 @@ async def test_nothing_is_left_behind(broker: Broker) -> None:
     assert len(asyncio.all_tasks()) == 1
     gc.collect()
     await until(lambda: threading.active_count() <= before)
+
+
+def open_files() -> set[str]:
+    found = set()
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.add(str(path.readlink()))
+    return found
+
+
+@pytest.mark.parametrize("after", [0.0, 0.0005, 0.001, 0.002, 0.004])
+async def test_connecting_can_be_broken_off_at_any_time(broker: Broker, after: float) -> None:
+    before, threads = open_files(), threading.active_count()
+    gc.disable()  # what only the collector closes counts as left open
+    try:
+        for _ in range(10):
+            link = await links.connect(links.check(f"mqtt://127.0.0.1:{broker.port}"), 3.0)
+            assert isinstance(link, MqttLink)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(after):
+                    await link.log_in("", Heard())
+            await link.close()
+        await until(lambda: threading.active_count() <= threads)
+        await until(lambda: open_files() <= before)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
