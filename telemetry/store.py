@@ -113,7 +113,18 @@ def _compare(columns: Columns, fate: NDArray[np.int8], stands: dict[int, float |
 
 
 def _store_in(table: str, columns: Columns) -> None:
+    """What instruments stamped themselves is often told again: it need not be tried by COPY first."""
     ensure_partitions(table, columns.time)
+    told_again = (columns.quality & Flag.INSTRUMENT_TIME).astype(np.bool_)
+    if not told_again.any():
+        _copy_or_merge(table, columns)
+        return
+    if not told_again.all():
+        _copy_or_merge(table, columns.take(~told_again))
+    _merge(table, columns.take(told_again))
+
+
+def _copy_or_merge(table: str, columns: Columns) -> None:
     try:
         with transaction.atomic():
             _copy(table, columns)

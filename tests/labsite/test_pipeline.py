@@ -17,6 +17,7 @@ from devices.models import Assignment, Channel, Edge, Instrument, Latest
 from devices.readings import Flag, Quality
 from devices.wire import Batch, Gap as ToldGap, Malformed, Parcel
 from labsite import pipeline
+from telemetry import store
 from telemetry.models import Delivery, Gap, RejectedBatch, Sample, SampleDemo, SampleFar, SpoolMark
 from telemetry.roster import CHANNELS_MAX
 from tests.telemetry.factories import NOW, at, batch, edge, instrument, moment, new_spool, parcel, url
@@ -228,6 +229,20 @@ def test_a_channel_that_never_had_a_value_has_none() -> None:
         pipeline.ingest(bench, parcel(batch_of_one(bath, at(first), *BAD), first=first), NOW)
     latest = Latest.objects.get()
     assert (latest.time, latest.value, latest.quality) == (moment(2), None, 2)
+
+
+def test_a_history_told_again_makes_no_error_in_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL would log each as an error; one machine's terminal would show them."""
+    bench = edge()
+    bath = instrument(bench)
+    own = int(Flag.INSTRUMENT_TIME)
+    monkeypatch.setattr(store, "_copy", lambda table, columns: pytest.fail("tried as if it were new"))
+    for first, (value, last) in enumerate([(1.0, 3), (1.0, 4), (2.0, 3)], 1):
+        rows = [part for second in range(last) for part in (0, 0, at(1) if not second else 1_000_000)]
+        history = Batch([str(bath.pk)], [["a"]], rows, [value] * last, [own] * last)
+        pipeline.ingest(bench, parcel(history, first=first), NOW)
+    assert stored(bath)[::2] == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0)]
+    assert [value for _, value in stored(bath)].count(2.0) == 3
 
 
 def batch_of_one(of: Instrument, time: int, value: float | None, quality: int, text: str | None) -> Batch:
