@@ -101,7 +101,7 @@ class QuantStudio(Driver):
         self._zones: int = self.settings["zones"]
         self._conversation: Conversation | None = None
         self._recall: Recall | None = None
-        self._reader = LogReader(self._zones)
+        self._reader = LogReader(self._zones, frozenset(self.settings["topics"].split()))
         self._queries = asked(self._zones)
         self._refused: set[Query] = set()
         self._asks_apart = False

@@ -118,10 +118,11 @@ class Course:
 
 class LogReader:
     """Takes lines in the order of the log. `course`: the run under way, or the last; `points`: of it, those
-    collected since somebody took them; `samples` and `blocks` are lists of this many zones."""
+    collected since somebody took them; `samples` and `blocks` are lists of this many zones. `topics`: what is
+    kept as events; None: all."""
 
-    def __init__(self, zones: int | None) -> None:
-        self.zones = zones
+    def __init__(self, zones: int | None, topics: frozenset[str] | None = None) -> None:
+        self.zones, self.topics = zones, topics
         self.course: Course | None = None
         self.heard: int | None = None  # when the last line on a run was written
         self.points: list[Point] = []
@@ -138,6 +139,8 @@ class LogReader:
         known = self._by_topic.get(topic)
         if known is not None:
             return known(text, time)
+        if self.topics is not None and topic not in self.topics:
+            return []
         if topic == "Debug" and text.startswith(("C:", "S:")):
             return []  # an echo of what is asked and answered, by us among others
         return [Event(f"log_{topic[:40].lower()}", unwrapped(text)[:TEXT_MAX], {"topic": topic[:40]}, time)]

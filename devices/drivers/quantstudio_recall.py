@@ -187,7 +187,8 @@ class Recall:
         return round(seconds * SECOND) if seconds else None
 
     async def _recall_log(self, name: str, since: int) -> LogReader | None:
-        reader = LogReader(self._listener.reader.zones)
+        known = self._listener.reader
+        reader = LogReader(known.zones, known.topics)
         try:
             await self._archive.log(name, reader, since, self._listener.take)
         except ReplyError as error:

@@ -51,7 +51,8 @@ def example_options(name: str) -> dict[str, Any]:
         for instrument in tomllib.loads(path.read_text(encoding="utf-8")).get("instrument", []):
             if instrument["driver"] == name:
                 options: dict[str, Any] = instrument.get("options", {})
-                return options
+                # A simulator asks for no password, and this test's edge has none.
+                return {key: value for key, value in options.items() if not isinstance(value, dict)}
     return {}
 
 
