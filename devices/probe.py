@@ -123,6 +123,8 @@ async def probe(name: str, url: str, options: dict[str, Any], seconds: float) ->
         read = now()
         if driver.link.listens:
             await heard.until_all(driver.channels_for(driver.settings), SAYS_WITHIN)
+            async with asyncio.timeout(DEADLINE):
+                heard.take(await driver.read())  # which tells of a link lost since
         print(f"{driver.label} at {url}: connected in {_ms(opened - start)}, read in {_ms(read - opened)}")
         print(table(driver, heard.readings))
         print("\n".join(heard.told), end="\n" if heard.told else "")

@@ -84,6 +84,8 @@ async def _once(name: str, url: str, options: Mapping[str, Any], deadline: float
                 listener.take(await driver.read())
         if driver.link.listens:
             await listener.until_all(driver.channels_for(driver.settings), SAYS_WITHIN)
+            async with asyncio.timeout(deadline):
+                listener.take(await driver.read())  # which tells of a link lost since
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told
         return words(error, stage)
     finally:

@@ -87,6 +87,7 @@ class Trial:
             self.read = now() - start
             if driver.link.listens:
                 await self.heard.until_all(driver.channels_for(driver.settings), SAYS_WITHIN)
+                self.heard.take(await driver.read())  # which tells of a link lost since
 
     def _stage(self) -> str:
         if self.connect is None:

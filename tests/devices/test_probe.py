@@ -58,6 +58,7 @@ class Spectrometer(Driver):
 @pytest.fixture(autouse=True)
 def spectrometer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(drivers.OWN, "spectrometer", f"{__name__}:Spectrometer")
+    monkeypatch.setattr(probe, "SAYS_WITHIN", 0.2)
     drivers.load.cache_clear()
     yield
     drivers.load.cache_clear()
