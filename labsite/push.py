@@ -9,8 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework import serializers, status
-from rest_framework.exceptions import APIException, ParseError, ValidationError
-from rest_framework.parsers import JSONParser
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import UserRateThrottle
@@ -72,16 +71,6 @@ class TooLarge(APIException):
     default_detail = "Too many bytes for one request: push fewer readings at once."
 
 
-class ShallowJSON(JSONParser):
-    """JSON; what is nested without end is no error of ours."""
-
-    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
-        try:
-            return super().parse(stream, media_type, parser_context)
-        except RecursionError:
-            raise ParseError("JSON parse error - nested too deep") from None
-
-
 class PushThrottle(UserRateThrottle):
     scope = "push"
     rate = "20/second"
@@ -99,7 +88,6 @@ class PushView(APIView):
     """Where programs bring readings of instruments with the driver `push`."""
 
     takes_readings = True
-    parser_classes = (ShallowJSON,)
     throttle_classes = (PushThrottle,)
 
     @extend_schema(

@@ -7,7 +7,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 from devices.errors import ConfigurationError
 
-
 BUSES = {"i2c", "i2c+tcp"}  # the path is a chip's address, and the bus is shared
 
 

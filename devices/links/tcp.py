@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import socket
 import ssl
+from functools import cache
 
 from devices.errors import ConfigurationError, LinkError
 from devices.links.base import Address
@@ -83,17 +84,7 @@ class TlsLink(TcpLink):
         keep_alive(connection.transport.get_extra_info("socket"))
 
     def _context(self, *, verify: bool) -> ssl.SSLContext:
-        if verify:
-            context = ssl.create_default_context()
-        else:  # without reading all authorities first
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if self.settings.get("old_protocols"):
-            context.set_ciphers("ALL:@SECLEVEL=0")
-            context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-            context.options |= OP_LEGACY_SERVER_CONNECT
-        return context
+        return _context(verify=verify, old_protocols=bool(self.settings.get("old_protocols")))
 
     async def _unknown(self, error: ssl.SSLCertVerificationError) -> str:
         """What to do about a certificate that no authority vouches for: instruments sign their own."""
@@ -105,6 +96,22 @@ class TlsLink(TcpLink):
             f"{self.address.url}: its certificate cannot be verified ({error.verify_message}), as is usual "
             f"for instruments, which sign their own. If you trust this connection, set option pin to {found}"
         )
+
+
+@cache
+def _context(*, verify: bool, old_protocols: bool) -> ssl.SSLContext:
+    """Kept: to read all authorities anew for each connection would hold up the polls of others."""
+    if verify:
+        context = ssl.create_default_context()
+    else:  # without reading all authorities first
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if old_protocols:
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        context.options |= OP_LEGACY_SERVER_CONNECT
+    return context
 
 
 def _may_be_old(error: Exception) -> bool:

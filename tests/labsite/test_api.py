@@ -150,6 +150,13 @@ def forgetful_throttles() -> Iterator[None]:
 
 
 @pytest.mark.django_db
+def test_json_nested_without_end_is_the_callers_mistake(client: Client) -> None:
+    client.force_login(factories.person())
+    answer = client.post(API + "instruments/", b"[" * 100_000, content_type="application/json")
+    assert (answer.status_code, answer.json()) == (400, {"detail": "JSON parse error - nested too deep"})
+
+
+@pytest.mark.django_db
 @pytest.mark.usefixtures("forgetful_throttles")
 def test_too_many_questions_are_put_off(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "KEPT_S", 60.0)

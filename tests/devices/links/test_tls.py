@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from devices import links
 from devices.errors import LinkError
+from devices.links import tcp
 from devices.links.tcp import TlsLink
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -143,10 +144,12 @@ async def test_a_signed_certificate_is_taken(
     trusted = tmp_path / "trusted.pem"
     trusted.write_bytes(certificate("machine")[0])
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    tcp._context.cache_clear()
     async with machine(context) as url:
         link = await connected(url)
         assert await link.ask(b"first\n") == b"first"
         await link.close()
+    tcp._context.cache_clear()
 
 
 async def test_old_protocols_are_refused_and_the_option_is_named(old_context: ssl.SSLContext) -> None:
