@@ -12,6 +12,7 @@ need chromium chromium
 ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || missing="$missing libfaketime"
 ls /usr/lib/*/libumockdev-preload.so.0 >/dev/null 2>&1 || missing="$missing umockdev"
 [ -x /usr/sbin/i2ctransfer ] || missing="$missing i2c-tools"
+[ -x /usr/sbin/mosquitto ] || need mosquitto mosquitto
 if [ -z "$missing" ]; then
     exit 0
 fi
