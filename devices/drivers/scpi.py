@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import regex
+
 from devices.drivers import scpi_values
 from devices.drivers.base import Channel, Driver, Option
 from devices.drivers.declared import KindRow, check_keys, rows
@@ -15,6 +17,7 @@ from devices.readings import Event, Reading, Value
 
 TERMINATORS = {"LF": b"\n", "CRLF": b"\r\n", "CR": b"\r"}
 SEARCHED = 1_000  # characters of an answer in which a pattern is looked for
+SEARCH_WITHIN = 0.05  # seconds
 PATTERN_MAX = 200
 # A command with one place for a number. No other formats: some take memory at will.
 SET = re.compile(r"[^{}]*\{(?:value)?(?::\+?\d{0,2}(?:\.\d{1,2})?[feEgG]?)?\}[^{}]*")
@@ -53,7 +56,7 @@ class Question(KindRow, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 return None
             text = parts[self.field]
         elif self.pattern:
-            found = re.search(self.pattern, answer[:SEARCHED])
+            found = _search(self.pattern, answer)
             if found is None:
                 return None
             text = found[found.re.groups] or ""
@@ -77,10 +80,18 @@ def _check_command(name: str, text: str) -> None:
         raise ValueError(f"{name} {text!r:.60} is no command: one line of printable characters")
 
 
+def _search(pattern: str, answer: str) -> "regex.Match[str] | None":
+    """None, too, where a pattern that tries everything finds nothing in time: the polls of others wait."""
+    try:
+        return regex.search(pattern, answer[:SEARCHED], timeout=SEARCH_WITHIN)
+    except TimeoutError:
+        return None
+
+
 def _check_pattern(name: str, pattern: str, groups_max: int) -> None:
     try:
-        groups = re.compile(pattern).groups
-    except (re.error, RecursionError, OverflowError) as error:
+        groups = regex.compile(pattern).groups
+    except (regex.error, RecursionError, OverflowError) as error:
         raise ValueError(f"{name} {pattern!r:.60} is no regular expression: {error}") from None
     if groups > groups_max or len(pattern) > PATTERN_MAX:
         raise ValueError(f"{name} {pattern!r:.60}: at most one group and {PATTERN_MAX} characters")
@@ -164,7 +175,7 @@ class Scpi(Driver):
     async def open(self) -> None:
         if identity := self.settings["identity"]:
             answer = await self._ask("*IDN?")
-            if not re.search(identity, answer[:SEARCHED]):
+            if not _search(identity, answer):
                 raise ReplyError(f"it says it is {answer!r:.200}, which does not match {identity!r}")
         for command in self.settings["setup"]:
             if command.rstrip().endswith("?"):
