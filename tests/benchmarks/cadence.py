@@ -39,6 +39,7 @@ class Centre(threading.Thread):
         super().__init__(daemon=True)
         self.orders = orders
         self.status: dict[str, float | str | None] = {}
+        self.counts = False  # it takes this process time
         self.readings = 0
         self.done = threading.Event()
         self._client = redis.Redis.from_url(url)
@@ -63,6 +64,10 @@ class Centre(threading.Thread):
                 self._send("edge.book", wire.Book("epoch", 1, ids, self.orders))
         else:
             _, parcel = wire.open_envelope(envelope, wire.Parcel, lambda *_: KEY)
+            if self.counts:
+                self.readings += sum(
+                    len(wire.unpack(wire.as_bytes(batch)).values) for batch in parcel.batches
+                )
             now = time.time_ns() // 1000
             ack = wire.Ack(parcel.spool, parcel.sequences, "stored", "", 0, received, now, parcel.sent_mono)
             self._send("edge.ack", ack)

@@ -5,7 +5,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -13,6 +12,7 @@ from devices import simulators
 from labsite.onebox import ports
 from tests.benchmarks import report
 from tests.benchmarks.alone import Bench, edge_polling
+from tests.faults.soak import example
 from tests.servers import Process, dying_with_tests
 from tests.waiting import until
 
@@ -32,23 +32,25 @@ def family(pid: int) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
-# Those whose channels a lab declares need some; the others go by their defaults.
-OPTIONS: dict[str, dict[str, Any]] = {
-    "scpi": {"options": {"channels": [{"key": "u", "ask": "MEAS:VOLT?", "unit": "V"}]}},
-    "modbus": {"options": {"channels": [{"key": "t", "table": "holding", "register": 0}]}},
-    "http_json": {"options": {"channels": [{"key": "t", "path": "temperature"}]}},
-}
+DECLARED = ("scpi", "modbus", "http_json")
 
 
-def every_driver(folder: Path) -> list[Bench]:
-    """Instruments of every driver that has a simulator, and the edge itself."""
-    known = [Bench(name, **OPTIONS.get(name, {})) for name in simulators.SIMULATORS]
-    return [*known, Bench("edge_host", addresses=["edge://local"])]
+def every_driver() -> list[Bench]:
+    """Instruments of every driver there is, those that a lab declares as their examples do."""
+    simulated = [
+        Bench(name, options=example(name) if name in DECLARED else {}) for name in simulators.SIMULATORS
+    ]
+    others = [
+        Bench("edge_host", addresses=["edge://local"]),
+        Bench("labsite_simulated", addresses=["simulated://local"], options=example("labsite_simulated")),
+        Bench("mqtt_in", addresses=["mqtt://127.0.0.1:1"], options=example("mqtt_in"), answers=False),
+    ]
+    return [*simulated, *others]
 
 
 def edge_with_all_drivers() -> None:
     with tempfile.TemporaryDirectory() as name:
-        benches = every_driver(Path(name))
+        benches = every_driver()
         with edge_polling(Path(name), *benches) as (edge, _):
             time.sleep(SETTLE_S)
             resident = edge.memory_info().rss / 1e6
