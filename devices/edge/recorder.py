@@ -161,37 +161,47 @@ class Recorder:
 
     # ---- on the polling loop
 
-    def add(self, instrument: str, readings: Sequence[Reading], time: int) -> None:
-        """Readings of one poll, stamped `time` where they bring no time of their own."""
+    def add(self, instrument: str, readings: Sequence[Reading], time: int) -> str:
+        """Readings of one poll, stamped `time` where they bring no time of their own.
+
+        Returns what of it could not be noted, and why; "" if all could. It costs the others nothing.
+        """
         self.readings += len(readings)
         keys, values, qualities, times = zip(*readings, strict=True)
         if times.count(None) == len(times):
-            self._row(instrument, keys, values, qualities, time, 0)
+            wrong = self._row(instrument, keys, values, qualities, time, 0)
         else:
-            self._add_by_time(instrument, readings, time)
+            wrong = self._add_by_time(instrument, readings, time)
         if self._draft.size >= VALUES_PER_BATCH:
             self.cut()
+        return wrong
 
-    def tell(self, instrument: str, said: Iterable[Said], time: int) -> None:
-        """Readings, events and runs as a driver tells them; of one it cannot be, nothing is noted.
-
-        Raises TypeError or ValueError for what is none of these.
-        """
+    def tell(self, instrument: str, said: Iterable[Said], time: int) -> str:
+        """Readings, events and runs as a driver tells them. Returns as `add`."""
         readings: list[Reading] = []
+        wrong = ""
         for one in said:
-            if isinstance(one, Reading):
-                readings.append(one)
-            elif isinstance(one, Event):
-                flags = self._flags(own_time=one.time is not None)
-                self._draft.event(instrument, one, time if one.time is None else one.time, flags)
-            elif isinstance(one, Run):
-                self._draft.run(instrument, one, time if one.time is None else one.time)
-            else:
-                raise TypeError(f"{one!r:.60} is no reading, event or run")
+            try:
+                if isinstance(one, Reading):
+                    readings.append(one)
+                else:
+                    self._tell_one(instrument, one, time)
+            except (TypeError, ValueError, AttributeError, RecursionError) as error:
+                wrong = wrong or f"{one!r:.60}: {error}"
         if readings:
-            self.add(instrument, readings, time)
+            wrong = self.add(instrument, readings, time) or wrong
         elif self._draft.size >= VALUES_PER_BATCH:
             self.cut()
+        return wrong
+
+    def _tell_one(self, instrument: str, one: object, time: int) -> None:
+        if isinstance(one, Event):
+            flags = self._flags(own_time=one.time is not None)
+            self._draft.event(instrument, one, time if one.time is None else one.time, flags)
+        elif isinstance(one, Run):
+            self._draft.run(instrument, one, time if one.time is None else one.time)
+        else:
+            raise TypeError("no reading, event or run")
 
     def _flags(self, *, own_time: bool) -> int:
         return (Flag.INSTRUMENT_TIME if own_time else 0) | (0 if self._clock.sure else Flag.CLOCK_UNSURE)
@@ -232,17 +242,17 @@ class Recorder:
     def _new_draft(self) -> Draft:
         return Draft(self._boot, self._clock.anchor, sure=self._clock.sure)
 
-    def _add_by_time(self, instrument: str, readings: Sequence[Reading], time: int) -> None:
+    def _add_by_time(self, instrument: str, readings: Sequence[Reading], time: int) -> str:
         """Readings that the instrument stamped itself: a row for each time."""
         groups: dict[int | None, list[Reading]] = {}
         for reading in readings:
             groups.setdefault(reading.time, []).append(reading)
+        wrong = ""
         for stamp, group in groups.items():
             keys, values, qualities, _ = zip(*group, strict=True)
-            if stamp is None:
-                self._row(instrument, keys, values, qualities, time, 0)
-            else:
-                self._row(instrument, keys, values, qualities, stamp, Flag.INSTRUMENT_TIME)
+            at, flags = (time, 0) if stamp is None else (stamp, Flag.INSTRUMENT_TIME)
+            wrong = self._row(instrument, keys, values, qualities, at, flags) or wrong
+        return wrong
 
     def _row(
         self,
@@ -252,19 +262,22 @@ class Recorder:
         qualities: tuple[int, ...],
         time: int,
         flags: int,
-    ) -> None:
+    ) -> str:
         kinds = set(map(type, values))
+        wrong = ""
         if Vector in kinds:
-            keys, values, qualities = self._take_vectors(instrument, keys, values, qualities, time, flags)
-            if not keys:
-                return
+            rest, wrong = self._take_vectors(instrument, keys, values, qualities, time, flags)
+            if not rest:
+                return wrong
+            keys, values, qualities = zip(*rest, strict=True)
             kinds = set(map(type, values))
         draft = self._draft
-        start = len(draft.values)
-        if kinds <= NUMBERS and isfinite(sum(values)):
+        if kinds <= NUMBERS and _finite_sum(values):
             numbers: list[float | None] = list(map(float, values))
         else:
-            numbers, qualities = _odd(values, qualities)
+            numbers, qualities, odd = _odd(values, qualities)
+            wrong = odd or wrong
+            start = len(draft.values)
             for index, value in enumerate(values):
                 if isinstance(value, str):
                     draft.texts[str(start + index)] = value[:TEXT_MAX]
@@ -274,6 +287,7 @@ class Recorder:
             flags |= Flag.CLOCK_UNSURE
         if flags or draft.qualities is not None or any(qualities):
             draft.flag(qualities, flags)
+        return wrong
 
     def _take_vectors(
         self,
@@ -283,17 +297,19 @@ class Recorder:
         qualities: tuple[int, ...],
         time: int,
         flags: int,
-    ) -> tuple[tuple[str, ...], tuple[Any, ...], tuple[int, ...]]:
-        """Note the vectors of a row; what of it is none."""
+    ) -> tuple[list[tuple[str, Any, int]], str]:
+        """Note the vectors of a row; what of it is none, and what of it could not be noted."""
         flags |= self._flags(own_time=False)
-        rest = []
+        rest, wrong = [], ""
         for key, value, quality in zip(keys, values, qualities, strict=True):
             if isinstance(value, Vector):
-                self._draft.vector(instrument, key, value, quality | flags, time)
+                try:
+                    self._draft.vector(instrument, key, value, quality | flags, time)
+                except (TypeError, ValueError, OverflowError) as error:
+                    wrong = f"{key}: {error}"
             else:
                 rest.append((key, value, quality))
-        kept = tuple(zip(*rest, strict=True)) or ((), (), ())
-        return kept[0], kept[1], kept[2]
+        return rest, wrong
 
     # ---- from the uplink's thread
 
@@ -363,13 +379,27 @@ def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _odd(values: Sequence[Any], qualities: Sequence[int]) -> tuple[list[float | None], tuple[int, ...]]:
-    """Values of which some are no finite numbers. Raises TypeError for what is no reading's value at all."""
+def _finite_sum(values: Sequence[Any]) -> bool:
+    """Whether all these numbers are finite, and can be floats."""
+    try:
+        return isfinite(sum(values))
+    except OverflowError:
+        return False
+
+
+def _odd(values: Sequence[Any], qualities: Sequence[int]) -> tuple[list[float | None], tuple[int, ...], str]:
+    """Values of which some are no finite numbers, and which of them is no reading's value at all."""
     numbers: list[float | None] = []
     checked: list[int] = []
+    wrong = ""
     for value, quality in zip(values, qualities, strict=True):
-        number = None if value is None or isinstance(value, str) else float(value)
-        usable = number is None or isfinite(number)
+        try:
+            number = None if value is None or isinstance(value, str) else float(value)
+            usable = number is None or isfinite(number)
+        except OverflowError:
+            number, usable = None, False
+        except (TypeError, ValueError):
+            number, usable, wrong = None, False, f"{value!r:.60} is no reading's value"
         numbers.append(number if usable else None)
         checked.append(quality if usable else Quality.BAD)
-    return numbers, tuple(checked)
+    return numbers, tuple(checked), wrong

@@ -36,10 +36,13 @@ def _word(name: str, address: Address, environment: Mapping[str, str]) -> str:
         )
     if path := environment.get(f"{variable}_FILE", ""):
         try:
-            return Path(path).read_text(encoding="utf-8").strip()
+            word = Path(path).read_bytes().decode()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise ConfigurationError(f"{variable}_FILE: cannot read {path}: {reason}") from None
+        if word := word.removesuffix("\n").removesuffix("\r"):  # as editors end a file
+            return word
+        raise ConfigurationError(f"{variable}_FILE: {path} is empty")
     if word := environment.get(variable, ""):
         return word
     raise ConfigurationError(

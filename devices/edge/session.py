@@ -146,18 +146,23 @@ class Session:
     def _take(self, said: Iterable[Said]) -> None:
         """What a driver tells between polls."""
         try:
-            self._recorder.tell(self.order.instrument, said, self._clock.now())
+            if wrong := self._recorder.tell(self.order.instrument, said, self._clock.now()):
+                self._complain(TypeError(wrong))
         except Exception as error:  # noqa: BLE001 - a driver's mistake must not end what it is doing
             self._complain(error)
 
     def _record(self, readings: list[Reading]) -> None:
         now = self._clock.now()
+        wrong = ""
         if readings:
-            self._recorder.add(self.order.instrument, readings, now)
+            wrong = self._recorder.add(self.order.instrument, readings, now)
         else:
             self._recorder.see(self.order.instrument, now)
         self._tally.answered += 1
-        if self._outage is not None or self._complained:
+        if wrong:
+            self._over()
+            self._complain(TypeError(wrong))
+        elif self._outage is not None or self._complained:
             self._over()
             self._complained = ""
             logger.info("%s: answers", self.order.name)
@@ -195,8 +200,9 @@ class Session:
     def _record_bad(self) -> None:
         """One bad reading for each channel, so that nobody takes the last good one for the present."""
         try:
-            channels = drivers.load(self.order.driver).channels_for(self.order.options)
-        except DriverError:
+            driver = drivers.load(self.order.driver)
+            channels = driver.channels_for(driver.checked_options(self.order.options))
+        except Exception:  # noqa: BLE001 - what is wrong with the driver or its options is told by the poll
             return
         readings = [
             Reading(channel.key, None, Quality.BAD) for channel in channels if channel.kind != "vector"

@@ -181,9 +181,9 @@ def counting(world: World) -> Counter[str]:
     counted: Counter[str] = Counter()
     add, see = world.recorder.add, world.recorder.see
 
-    def counted_add(instrument: str, readings: Any, time: int) -> None:
+    def counted_add(instrument: str, readings: Any, time: int) -> str:
         counted[instrument] += any(reading.quality != Quality.BAD for reading in readings)
-        add(instrument, readings, time)
+        return add(instrument, readings, time)
 
     def counted_see(instrument: str, time: int) -> None:
         counted[instrument] += 1

@@ -13,7 +13,7 @@ import redis
 
 from devices import wire
 from devices.edge.settings import Settings
-from devices.wire import Ack, Batch, Hello, Order, Parcel, Welcome
+from devices.wire import Ack, Batch, Hello, Order, Parcel, Tried, Welcome
 
 KEY = bytes(range(32))
 EPOCH = "0123456789abcdef"
@@ -125,6 +125,7 @@ class Centre:
         self.batches: dict[tuple[str, int], Batch] = {}
         self.hellos: list[Hello] = []
         self.parcels: list[Parcel] = []
+        self.tried: list[Tried] = []
         self.answering = True
         self.holder = ""  # the only instance that has the name; "": whoever asks
         self.fails: list[str] = []
@@ -187,6 +188,8 @@ class Centre:
             _, hello = wire.open_envelope(envelope, Hello, self.settings.key_of)
             self.hellos.append(hello)
             self.send("edge.welcome", self._welcome(hello, came))
+        elif message["headers"]["task"] == "labsite.tested":
+            self.tried.append(wire.open_envelope(envelope, Tried, self.settings.key_of)[1])
         else:
             _, parcel = wire.open_envelope(envelope, Parcel, self.settings.key_of)
             self.parcels.append(parcel)

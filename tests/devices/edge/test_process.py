@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import redis
 
 from devices.edge.settings import Settings
-from devices.wire import Welcome
+from devices.wire import Once, Poll, Welcome
 from tests.devices.edge.doubles import EPOCH, KEY, Centre, Thermostats, order
 from tests.servers import Process, Redis, dying_with_tests
 from tests.waiting import until
@@ -119,6 +120,27 @@ def test_an_order_becomes_readings_at_the_centre(
         answered = [float(number) for _, number in thermostats.answers]
         found = centre.values(first, TEMPERATURE)
         assert found == answered[: len(found)]
+    assert "Traceback" not in edge.output
+
+
+def test_a_single_poll_is_answered_and_not_stored(
+    settings: Settings, edge: Process, thermostats: Thermostats
+) -> None:
+    instrument, trial = str(uuid.uuid4()), str(uuid.uuid4())
+    with Centre(settings) as centre:
+        edge.start()
+        once = Once(trial, time.time_ns() // 1000)
+        for _ in range(2):  # a broker may deliver twice
+            centre.send("edge.poll", Poll(EPOCH, order(instrument, thermostats.address(), revision=-1), once))
+        until(lambda: centre.tried)
+        centre.order(order(str(uuid.uuid4()), thermostats.address(1)))
+        until(lambda: thermostats.answers[-1][0] == 1 and len(thermostats.answers) > 5)
+        assert edge.stop() == 0
+        (tried,) = centre.tried
+        assert (tried.trial, tried.error, tried.shared) == (trial, "", False)
+        assert {reading.key: reading.value for reading in tried.readings}[TEMPERATURE] == 0.0
+        assert not centre.values(instrument, TEMPERATURE)
+        assert [number for number, _ in thermostats.answers].count(0) == 1
     assert "Traceback" not in edge.output
 
 
