@@ -174,8 +174,8 @@ def values(batch: Batch) -> NDArray[np.float64]:
 
 
 def _within(numbers: Int64s, limit: int, what: str) -> None:
-    if len(numbers) and not (numbers.min() >= 0 and numbers.max() < limit):
-        raise Malformed(f"{what} {numbers.min()} … {numbers.max()} of {limit}")
+    if len(numbers) and not (np.min(numbers) >= 0 and np.max(numbers) < limit):
+        raise Malformed(f"{what} {np.min(numbers)} … {np.max(numbers)} of {limit}")
 
 
 def days(time: Int64s) -> Iterable[int]:
