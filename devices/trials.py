@@ -19,7 +19,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerAway
 
 from devices import drivers, wire
-from devices.edges import microseconds
+from devices.edges import LEASE, microseconds
 from devices.epoch import epoch
 from devices.errors import ConfigurationError, Refused
 from devices.models import Instrument, Trial
@@ -228,10 +228,10 @@ def _heard(instrument: Instrument) -> str:
     heard = instrument.edge.heard_at
     if heard is None:
         return "it has never been heard of. Is its process running, with the key that `enrol_edge` printed?"
-    ago = (timezone.now() - heard).total_seconds()
-    if ago > 60:
+    ago = timezone.now() - heard
+    if ago > LEASE:
         return f"it was last heard {heard:%Y-%m-%d %H:%M:%S} UTC. Is its process running, and its network up?"
-    return f"it was heard {max(ago, 0):.0f} s ago. Try again; is the centre's ingest busy?"
+    return f"it was heard {max(ago.total_seconds(), 0):.0f} s ago. Try again; is the centre's ingest busy?"
 
 
 def _channels(instrument: Instrument) -> Iterator[drivers.base.Channel]:
