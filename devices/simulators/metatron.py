@@ -135,7 +135,7 @@ class Metatron(HttpSimulator):
         if self._standing("wild"):
             status["psi"], status["rho"] = 1.5, None
         body = compact(status)
-        return Response(200, body, (JSON,), reading=False if self._standing("wild") else body.decode())
+        return Response(200, body, (JSON,), reading=body.decode())
 
     def _jobs(self, request: Request) -> Response:
         newest = _limit(request, len(self.state.jobs))

@@ -255,15 +255,16 @@ def findings(lab: Soak, driver: str, since: datetime, before: datetime) -> Findi
                 found.answered += 1
                 known = answer.is_stored or any(map(answer.is_same_sample, of_stored))
                 if key in lab.kinds[driver].told_once:
-                    known = known or answer.value == standing(held[key], answer.sent_at)
+                    known = known or answer.value in standing(held[key], answer.sent_at)
                 if not known:
                     found.lost.append(f"{key}={answer.value!r} at {answer.sent_at}")
     return found
 
 
-def standing(held: list[tuple[int, object]], at: int) -> object:
-    """What was stored last at a time."""
-    return next((value for time, value in reversed(held) if time <= at + STAMP_TOLERANCE_US), None)
+def standing(held: list[tuple[int, object]], at: int) -> list[object]:
+    """What was stored last before a time, and what was soon after."""
+    before = [value for time, value in held if time <= at]
+    return before[-1:] + [value for time, value in held if at < time <= at + STAMP_TOLERANCE_US]
 
 
 def answered(lab: Soak, driver: str, since: int) -> dict[str, list[Answer]]:
