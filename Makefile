@@ -47,8 +47,9 @@ test: venv-dev
 	@$(MAKE) --no-print-directory check
 	$(PY) -m pytest -m "not long" $(if $(PYTEST),$(PYTEST),$(TESTS))
 
-# Each outage for minutes instead of seconds.
+# Each outage for minutes instead of seconds, and other faults each day.
 test-faults: export LABSITE_OUTAGE_S ?= 120
+test-faults: export LABSITE_SEED ?= $(shell date +%j)
 test-faults: venv-dev
 	@scripts/debian.sh
 	$(PY) -m pytest -m "long or not long" --timeout=7200 $(if $(PYTEST),$(PYTEST),tests/faults)

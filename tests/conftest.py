@@ -19,7 +19,7 @@ from tests.servers import Postgres, Redis
 FOLDER = Path(tempfile.mkdtemp(prefix="labsite-tests-"))
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
-FOR_TESTS = {"LABSITE_TEST_DATABASE_URL", "LABSITE_OUTAGE_S"}
+FOR_TESTS = {"LABSITE_TEST_DATABASE_URL", "LABSITE_OUTAGE_S", "LABSITE_SEED"}
 for name in [name for name in os.environ if name.startswith("LABSITE_") and name not in FOR_TESTS]:
     del os.environ[name]
 GIVEN_DATABASE = os.environ.get("LABSITE_TEST_DATABASE_URL", "")
