@@ -82,4 +82,4 @@ def curl(environment: dict[str, str]) -> str:
 
 
 def test_its_program_is_short() -> None:
-    assert len(block("python", "import").splitlines()) <= 15
+    assert len([line for line in block("python", "import").splitlines() if line]) <= 15
