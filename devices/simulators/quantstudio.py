@@ -21,6 +21,7 @@ COMMAND_BYTES_MAX = 8 << 20
 TICK_MIN = 0.01  # seconds
 FLOOD = b"x" * 262_144
 FLOODED_MAX = 400
+NO_STAMP = "-"  # in a ledger's text of a line that was sent without
 LOG = "LOG\n"  # what a ledger's text of a whole log begins with
 IDENT = re.compile(r"\s*([0-9]{1,10})\s+(.*)", re.DOTALL)
 
@@ -142,7 +143,7 @@ class QuantStudio(Simulator):
             found = json.loads(reply)
             return {found["key"]: found["values"]}, (found["time"],)
         _, topic, stamp, text = reply.rstrip("\n").split(" ", 3)
-        return _values(topic, text), (float(stamp),)
+        return _values(topic, text), () if stamp == NO_STAMP else (float(stamp),)
 
     @classmethod
     def read_all(cls, reply: str) -> list[tuple[dict[str, Any], tuple[float, ...]]]:
@@ -269,8 +270,8 @@ class Session:
         if topic == "Temperature" and (fault := simulator.misfortune("zone")):
             text = _without(text, fault.channel)
         said = f"MESSage {topic} {stamp:.3f} {text}" if has_stamp else f"MESSage {topic} {text}"
-        is_reading = has_stamp and _is_reading(f"{topic} {stamp:.3f} {text}")
-        self._send(said, reading=said if is_reading else "")
+        noted = said if has_stamp else f"MESSage {topic} {NO_STAMP} {text}"
+        self._send(said, reading=noted if _is_reading(noted.removeprefix("MESSage ")) else "")
 
 
 def _is_reading(line: str) -> bool:
