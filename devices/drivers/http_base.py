@@ -6,6 +6,7 @@ from typing import Any
 from devices.drivers import json_values
 from devices.drivers.base import Driver, Option, Secret
 from devices.errors import ConfigurationError, ReplyError
+from devices.links import pins
 from devices.links.http import Answer, HttpLink
 
 HTTP_OPTIONS: tuple[Option, ...] = (
@@ -31,9 +32,7 @@ class HttpDriver(Driver):
             raise ConfigurationError("option token: give either a token or a user and a password")
         if ":" in checked["user"]:
             raise ConfigurationError("option user: a name with a colon cannot be told from its password")
-        pin = checked["pin"].replace(":", "").lower()
-        if pin and (len(pin) != 64 or set(pin) - set("0123456789abcdef")):
-            raise ConfigurationError("option pin: a SHA-256 has 64 hexadecimal digits")
+        pins.check(checked["pin"])
         return checked
 
     @classmethod

@@ -23,6 +23,7 @@ from devices.drivers.quantstudio_queries import (
 from devices.drivers.quantstudio_recall import Recall
 from devices.drivers.quantstudio_wire import Conversation, Refusal, proof
 from devices.errors import ConfigurationError, LinkError, ReplyError
+from devices.links import pins
 from devices.links.base import Link
 from devices.links.stream import StreamLink
 from devices.readings import Quality, Reading, Said
@@ -113,9 +114,7 @@ class QuantStudio(Driver):
     @classmethod
     def checked_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         checked = super().checked_options(options)
-        pin = checked["pin"].replace(":", "").lower()
-        if pin and (len(pin) != 64 or pin.strip("0123456789abcdef")):
-            raise ConfigurationError("option pin: a SHA-256 has 64 hexadecimal digits")
+        pins.check(checked["pin"])
         for name in ("filters", "topics"):
             if not re.fullmatch(r"[A-Za-z0-9 -]*", checked[name]):
                 raise ConfigurationError(f"option {name}: {checked[name][:60]!r}: write words and blanks")

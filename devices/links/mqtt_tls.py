@@ -1,9 +1,10 @@
 """TLS for paho-mqtt, which has no pins, and leaves a socket open behind a handshake that fails."""
 
-import hashlib
 import socket
 import ssl
 from typing import Any
+
+from devices.links import pins
 
 
 class WrongCertificate(Exception):
@@ -27,18 +28,15 @@ class Handshake(ssl.SSLContext):
         return wrapped
 
     def _check_pin(self, certificate: bytes) -> None:
-        found = hashlib.sha256(certificate).hexdigest()
-        if self.pin and found != self.pin:
-            raise WrongCertificate(
-                f"its certificate is {found}, pinned is {self.pin}: is it another machine?"
-            )
+        if self.pin and (found := pins.of(certificate)) != self.pin:
+            raise WrongCertificate(pins.mismatch(found, self.pin))
 
 
 def handshake(pin: str, *, verify: bool) -> Handshake:
     """`pin`: SHA-256 of the one certificate to be accepted; else, if `verify`, one that is signed for this
     host by an authority that the machine knows."""
     context = Handshake(ssl.PROTOCOL_TLS_CLIENT)
-    context.pin = pin.replace(":", "").lower()
+    context.pin = pins.bare(pin)
     if context.pin or not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import hashlib
 import socket
 import ssl
 from functools import cache
 
 from devices.errors import ConfigurationError, LinkError
+from devices.links import pins
 from devices.links.base import Address
 from devices.links.stream import Connection, StreamLink, words
 
@@ -58,7 +58,7 @@ class TlsLink(TcpLink):
     schemes = ("tls",)
 
     async def _connect(self, connection: Connection) -> None:
-        pin = str(self.settings.get("pin") or "").replace(":", "").lower()
+        pin = pins.bare(str(self.settings.get("pin") or ""))
         verify = not pin and bool(self.settings.get("verify", True))
         try:
             await self._shake_hands(connection, verify=verify)
@@ -73,9 +73,7 @@ class TlsLink(TcpLink):
             ) from None
         if pin and (found := fingerprint(connection)) != pin:
             connection.give_up("another certificate than the one pinned")
-            raise LinkError(
-                f"{self.address.url}: its certificate is {found}, pinned is {pin}: is it another machine?"
-            )
+            raise LinkError(f"{self.address.url}: {pins.mismatch(found, pin)}")
 
     async def _shake_hands(self, connection: Connection, *, verify: bool) -> None:
         loop = asyncio.get_running_loop()
@@ -126,7 +124,7 @@ def _in_handshake(error: Exception) -> str:
 def fingerprint(connection: Connection) -> str:
     """SHA-256 of the certificate that the other side has shown."""
     certificate = connection.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    return hashlib.sha256(certificate or b"").hexdigest()
+    return pins.of(certificate or b"")
 
 
 def keep_alive(sock: socket.socket) -> None:
