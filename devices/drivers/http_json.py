@@ -5,26 +5,19 @@ Paths are JMESPath (https://jmespath.org): `outdoor.temperature`, `sensors[0].va
 """
 
 import json
-import warnings
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
-import jmespath
-from jmespath.exceptions import JMESPathError
-
-from devices.drivers import declared, json_values
+from devices.drivers import declared, json_paths, json_values
 from devices.drivers.base import Channel, Option
 from devices.drivers.declared import KindRow
 from devices.drivers.http_base import HTTP_OPTIONS, HttpDriver
 from devices.errors import ConfigurationError, ReplyError
 from devices.links.base import Link
-from devices.readings import Quality, Reading, Value, Vector
+from devices.readings import Reading, Value, Vector
 
-PATH_MAX = 500
 VECTOR_MAX = 10_000
 TRUE, FALSE = {"true", "on", "yes", "1"}, {"false", "off", "no", "0"}
-NO_PATH = (JMESPathError, RecursionError, ValueError, TypeError, ArithmeticError, AttributeError)
 
 
 class JsonRow(KindRow, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,7 +29,7 @@ class JsonRow(KindRow, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_path(self.path)
+        json_paths.check(self.path)
         if self.kind not in ("float", "int", "vector") and (self.scale != 1.0 or self.offset != 0.0):
             raise ValueError(f"scale and offset are for numbers, not for {self.kind}")
         if self.scale == 0.0:
@@ -79,7 +72,7 @@ class HttpJson(HttpDriver):
         declared.rows("channels", checked["channels"], JsonRow)
         if checked["time_path"]:
             try:
-                check_path(checked["time_path"])
+                json_paths.check(checked["time_path"])
             except ValueError as error:
                 raise ConfigurationError(f"option time_path: {error}") from None
         return checked
@@ -98,53 +91,19 @@ class HttpJson(HttpDriver):
         if not isinstance(reply, dict | list):
             raise ReplyError(f"{self.link.address.url}: {reply!r:.100} is neither an object nor a list")
         time = self._time(reply)
-        found = (_reading(row, reply, time) for row in self._rows)
-        return [reading for reading in found if reading is not None]
+        values = ((row, _value(row, json_paths.look(row.path, reply))) for row in self._rows)
+        return [reading for row, value in values for reading in row.told(value, time)]
 
     def _time(self, reply: Any) -> int | None:
         """The instrument's own. Raises ReplyError if there should be one and is none."""
         path = self.settings["time_path"]
         if not path:
             return None
-        found = look(path, reply)
+        found = json_paths.look(path, reply)
         time = json_values.moment(found) if isinstance(found, str) else json_values.unix(found)
         if time is None:
             raise ReplyError(f"{self.link.address.url}: no time at {path}: {found!r:.60}")
         return time
-
-
-def check_path(path: str) -> None:
-    """Raises ValueError, in words."""
-    if len(path) > PATH_MAX:
-        raise ValueError(f"path: more than {PATH_MAX} characters")
-    try:
-        _compiled(path)
-    except NO_PATH as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"path {path!r:.100}: {reason or type(error).__name__:.200}") from None
-
-
-def look(path: str, reply: Any) -> Any:
-    """What is at a path; None if there is nothing, or nothing that it can be used on."""
-    try:
-        return _compiled(path).search(reply)
-    except NO_PATH:
-        return None
-
-
-@lru_cache(maxsize=4_096)
-def _compiled(path: str) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PendingDeprecationWarning)  # of a spelling that it still takes
-        return jmespath.compile(path)
-
-
-def _reading(row: JsonRow, reply: Any, time: int | None) -> Reading | None:
-    """None for a vector that is none: there is no bad one."""
-    value = _value(row, look(row.path, reply))
-    if value is None:
-        return None if row.kind == "vector" else Reading(row.key, None, Quality.BAD, time)
-    return Reading(row.key, value, Quality.GOOD, time)
 
 
 def _value(row: JsonRow, found: Any) -> Value:

@@ -10,10 +10,12 @@ from weakref import WeakValueDictionary
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.matcher import MQTTMatcher
 
+from devices.drivers import json_paths
 from devices.drivers.base import Channel, Driver, Option, Secret
 from devices.drivers.declared import KindRow, rows
-from devices.drivers.mqtt_in_payload import Payload, check_path, check_topic, time_of, value_of
+from devices.drivers.mqtt_in_payload import Payload, check_topic, time_of, value_of
 from devices.errors import ConfigurationError, LinkError
+from devices.links import pins
 from devices.links.base import Link
 from devices.links.mqtt import MqttLink
 from devices.readings import Event, Reading
@@ -34,8 +36,9 @@ class Topic(KindRow, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_topic(self.topic)
-        check_path("path", self.path)
-        check_path("time", self.time)
+        for name, path in (("path", self.path), ("time", self.time)):
+            if path:
+                json_paths.check(path, name)
 
     def readings(self, payload: Payload) -> list[Reading]:
         """What a message says of this channel; nothing, maybe."""
@@ -121,9 +124,7 @@ class MqttIn(Driver):
         checked = super().checked_options(options)
         if not _topics(checked):
             raise ConfigurationError("option channels: declare at least one")
-        pin = checked["pin"].replace(":", "").lower()
-        if pin and (len(pin) != 64 or set(pin) - set("0123456789abcdef")):
-            raise ConfigurationError("option pin: a SHA-256 has 64 hexadecimal digits")
+        pins.check(checked["pin"])
         if checked["password"] and not checked["user"]:
             raise ConfigurationError("option password: there is no user it belongs to")
         return checked

@@ -3,19 +3,17 @@
 import json
 import math
 import re
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
-import jmespath
-import jmespath.exceptions
 import msgspec
-from jmespath.parser import ParsedResult
 
+from devices.drivers import json_paths
 from devices.drivers.declared import INT_MAX, scaled, storable
 from devices.drivers.json_values import moment
 from devices.readings import Value, Vector
 
-PATH_MAX, TOPIC_MAX = 500, 1_000
+TOPIC_MAX = 1_000
 NUMBER = re.compile(r"\s*[+-]?(?:\d{1,400}\.?\d{0,400}|\.\d{1,400})(?:[eE][+-]?\d{1,9})?\s*", re.ASCII)
 TRUE = {"1", "on", "true", "yes", "online", "open"}
 FALSE = {"0", "off", "false", "no", "offline", "closed"}
@@ -49,38 +47,11 @@ class Payload:
             return self.text
         if self.tree is Broken:
             return Broken
-        try:
-            return compiled(path).search(self.tree)
-        except (
-            jmespath.exceptions.JMESPathError,
-            ArithmeticError,
-            AttributeError,
-            TypeError,
-            ValueError,
-            RecursionError,
-        ):
-            return Broken
+        return json_paths.look(path, self.tree, otherwise=Broken)
 
 
 class Broken:
     """Stands for what cannot be read."""
-
-
-@lru_cache(2_000)
-def compiled(path: str) -> ParsedResult:
-    return jmespath.compile(path)
-
-
-def check_path(name: str, path: str) -> None:
-    """Raises ValueError, in words."""
-    try:
-        if len(path) > PATH_MAX:
-            raise ValueError(f"{name}: at most {PATH_MAX} characters")
-        if path:
-            compiled(path)
-    except (jmespath.exceptions.JMESPathError, RecursionError) as error:
-        first = str(error).partition("\n")[0]
-        raise ValueError(f"{name} {path!r:.60} is no JMESPath expression: {first:.100}") from None
 
 
 def check_topic(topic: str) -> None:

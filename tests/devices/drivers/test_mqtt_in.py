@@ -15,7 +15,7 @@ from paho.mqtt.client import MQTTMessage
 
 from devices import links
 from devices.drivers.mqtt_in import DELIVERIES_REMEMBERED, MqttIn
-from devices.drivers.mqtt_in_payload import Payload, check_path, time_of, value_of
+from devices.drivers.mqtt_in_payload import Payload, time_of, value_of
 from devices.errors import ConfigurationError, LinkError
 from devices.links.mqtt import MqttLink
 from devices.readings import Event, Quality, Reading, Said, Vector
@@ -359,15 +359,6 @@ def test_no_payload_raises(payload: bytes, kind: str, path: str) -> None:
 def test_no_time_raises(found: Any) -> None:
     time = time_of(found)
     assert time is None or 0 < time < 2**63
-
-
-@given(st.text(max_size=60))
-def test_no_path_raises_but_in_words(path: str) -> None:
-    try:
-        check_path("path", path)
-    except ValueError:
-        return
-    Payload(b'{"a": [1, {"b": "c"}]}').find(path)
 
 
 @given(st.binary(max_size=40), payloads, st.integers(0, 65_535), st.booleans(), st.booleans())
