@@ -108,7 +108,7 @@ def schedule(kind: Kind, seconds: float, seed: int) -> list[Span]:
         share = "" if word == "refuse" or word in own else f",p={chance.choice((0.3, 0.7, 1))}"
         over = end + kind.outlasted.get(word, CALM_AFTER_S)
         spans.append(Span(at, end, over, f"{word}:from={at:.2f},to={end:.2f}{share}"))
-        at = end + chance.uniform(4.0, 6.0)
+        at = over + chance.uniform(1.0, 3.0)
     return spans
 
 
