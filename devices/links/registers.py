@@ -12,7 +12,6 @@ from devices.links.stream import words
 
 T = TypeVar("T")
 
-BLOCK_BYTES_MAX = 32  # of one read, as the kernel's SMBus interface has it
 CHIP = re.compile("/0x([0-9a-fA-F]{2})")
 ANY_CHIP = "/auto"  # the driver knows at which addresses its chip may be
 LOWEST, HIGHEST = 0x08, 0x77  # what is below and above is reserved by the I2C specification

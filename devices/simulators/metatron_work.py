@@ -76,7 +76,6 @@ class Demo(Work):
     def begin(self, at: int) -> None:
         self._number = 0
         self._under_way = 0
-        self._resting_since = at
         state = self.state
         state.mode = "Homeostasis"
         state.update(at, *(self.random.uniform(low, low + 0.08) for low in (0.62, 0.70, 0.55)))
@@ -144,16 +143,16 @@ class Demo(Work):
     def _complete(self, job: Job, at: int, seconds: int) -> None:
         job.status, job.completed, job.duration = "completed", at, seconds + 0.2
         job.extras = {"omega": self.state.omega, "psi": self.state.psi, "rho": self.state.rho}
-        self._rest(at)
+        self._rest()
 
     def _fail(self, job: Job, at: int) -> None:
         job.status, job.completed = "failed", at
-        self._rest(at)
+        self._rest()
 
-    def _rest(self, at: int) -> None:
+    def _rest(self) -> None:
         self._under_way -= 1
         if not self._under_way:
-            self.state.mode, self.state.triton, self._resting_since = "Homeostasis", None, at
+            self.state.mode, self.state.triton = "Homeostasis", None
 
     def _again(self, at: int) -> None:
         self.start(at)

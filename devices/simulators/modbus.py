@@ -20,7 +20,6 @@ NO_FUNCTION, NO_ADDRESS, NO_VALUE, BUSY = 1, 2, 3, 6
 STEP = 0.5  # seconds of the physics
 STEPS_MAX = 20_000
 WIRES = {"tcp": "modbus+tcp", "rtu": "modbus+rtu+tcp", "serial": "modbus+serial"}
-HEARD_MAX = 4_096
 
 # Where what stands: table, address, format. The lab in docs/examples declares the same.
 PLACES = {

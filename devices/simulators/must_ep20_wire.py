@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-READ, WRITE_ONE, WRITE = 3, 6, 16
+READ, WRITE = 3, 16
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, BUSY = 1, 2, 3, 6
 REQUEST_BYTES_MAX = 260
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 LEVELS = ("Guest", "Observer", "Controller", "Administrator", "Full")
 GUEST, OBSERVER, CONTROLLER = range(3)
-LOG_TOPICS = {"Temperature", "Time", "Run", "LEDStatus", "System", "Debug", "Info", "Warning", "Error"}
 PROPERTIES = (
     '-hardwareVersion=1 -maxSampleVolume=100.0 -minSampleVolume=1.0 -blockDescription="96 wells perform" '
     "-bootcodeVersion=1 -blockID=18 -lifeDegreesClimbed={climbed} -firmwareID=0 -lifeCycleCount={cycles} "

@@ -49,7 +49,6 @@ class Scs(FileSimulator):
         self._random = Random(f"{seed} {number}")  # noqa: S311 - a simulation
         self._due = self._pause
         self._spoilt = ""
-        self._readable_until = 0.0  # by the steps' own time
         self.init()
 
     @classmethod

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 
 from devices import wire
 
-KEY, OTHER_KEY = bytes(32), bytes(range(32))
+KEY = bytes(32)
 STOP = wire.Stop("epoch", "instrument", 7)
 
 numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)

@@ -6,7 +6,6 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from typing import Any, Self
 
 import redis
@@ -248,6 +247,3 @@ def celery_message(queue: str, task: str, envelope: dict[str, Any]) -> dict[str,
         "headers": headers,
         "properties": properties,
     }
-
-
-Clocked = Callable[[], float]

@@ -11,7 +11,7 @@ from devices.edge.orders import Kept, OrderBook
 from devices.wire import Book, Message, Order, Poll, Stop
 from tests.devices.edge.doubles import order
 
-A, B, C = "a", "b", "c"
+A, B = "a", "b"
 
 
 def poll(instrument: str, revision: int, epoch: str = "e", **changes: Any) -> Poll:

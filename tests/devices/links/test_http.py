@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -12,8 +12,6 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from devices import links
 from devices.errors import ConfigurationError, DriverError, LinkError, ReplyError
 from devices.links.http import BODY_BYTES_MAX, Answer, HttpLink
-
-Say = Callable[[bytes], Awaitable[None]]
 
 
 class Server:

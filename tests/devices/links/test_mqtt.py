@@ -197,7 +197,7 @@ async def test_nobody_there_is_a_link_error() -> None:
 
 
 Answer = Callable[[bytes], bytes | None]
-CONNACK_5, CONNACK_3 = b"\x20\x03\x00\x00\x00", b"\x20\x02\x00\x00"
+CONNACK_3 = b"\x20\x02\x00\x00"
 
 
 @asynccontextmanager
