@@ -4,6 +4,7 @@ The device has no identify command; which words it knows (its dialect) is found 
 Reading is the same in all dialects.
 """
 
+import asyncio
 import json
 import logging
 import math
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from devices.drivers import thermostat_settings as how_set
 from devices.drivers.base import Channel, Driver, Option
 from devices.errors import ConfigurationError, ReplyError
 from devices.links.base import LineLink, Link
@@ -42,6 +44,8 @@ class Report(msgspec.Struct):
     pid_engaged: bool | UnsetType | None = UNSET
     interval: Number = UNSET
     device_time: Number = msgspec.field(default=UNSET, name="time")
+    # The last two are told if they are there.
+    vref: Number = UNSET  # of firmware until 2023
     current_swapped: bool | float | UnsetType | None = UNSET  # of private builds; in no published firmware
 
 
@@ -77,9 +81,11 @@ _reports = msgspec.json.Decoder(Annotated[list[Report], AtMostTwo])
 _pid_settings = msgspec.json.Decoder(Annotated[list[PidSettings], AtMostTwo])
 _output_settings = msgspec.json.Decoder(Annotated[list[OutputSettings], AtMostTwo])
 _mode = msgspec.json.Decoder(Mode)
+_anything = msgspec.json.Decoder(Any)
 
 _KEYS = [[f"ch{number}.{field}" for field in Report.__struct_fields__[1:]] for number in (0, 1)]
-_USUAL_KEYS = [keys[:-1] for keys in _KEYS]  # current_swapped is of private builds
+_RARE = 2
+_USUAL_KEYS = [keys[:-_RARE] for keys in _KEYS]
 
 # Key, label, unit, decimals; what matters first comes first. i_tec is the voltage of the current monitor,
 # 1.5 V at no current.
@@ -130,6 +136,15 @@ class Thermostat(Driver):
             high=1000.0,
         ),
         Option("target", bool, False, "Read the PID targets too: a second question at each poll"),
+        Option(
+            "settings_every",
+            float,
+            0.0,
+            "Seconds between readings of its settings: limits, gains, thermistor, filter, fan, network; "
+            "0: they are not read",
+            low=0.0,
+            high=86_400.0,
+        ),
     )
     channels = tuple(channel for quantity in _QUANTITIES for channel in _pair(*quantity))
     link: LineLink
@@ -138,6 +153,7 @@ class Thermostat(Driver):
         super().__init__(link, options)
         self.dialect: Literal["A", "B", "C", "D"] | None = None
         self._sampled: dict[int, float] = {}
+        self._settings_at = 0.0  # by the loop's clock, when they are due
 
     @classmethod
     def checked_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,10 +164,9 @@ class Thermostat(Driver):
 
     @classmethod
     def channels_for(cls, options: Mapping[str, Any]) -> tuple[Channel, ...]:
-        if not options.get("target"):
-            return cls.channels
-        temperatures, others = cls.channels[:2], cls.channels[2:]
-        return (*temperatures, *_pair("target", "PID target", "Cel", 4), *others)
+        targets = _pair("target", "PID target", "Cel", 4) if options.get("target") else ()
+        settings = how_set.CHANNELS if options.get("settings_every") else ()
+        return (*cls.channels[:2], *targets, *cls.channels[2:], *settings)
 
     async def open(self) -> None:
         self.dialect = await self._find_dialect()
@@ -159,12 +174,13 @@ class Thermostat(Driver):
     async def read(self) -> list[Reading]:
         if self.dialect is None:
             await self.open()
-        # The target first: should the link break between the two, no report that came is lost.
-        targets = await self._targets() if self.settings["target"] else []
+        # The report last: should the link break between the two, no report that came is lost.
+        others = await self._targets() if self.settings["target"] else []
+        others += await self._how_it_is_set()
         reports = _decoded(_reports, await self.link.ask(b"report\n"))
         if not any(_was_sampled(report) for report in reports):
             raise ReplyError(f"an answer to another question, not a report: {reports!r:.200}")
-        return [reading for report in reports for reading in self._readings(report)] + targets
+        return [reading for report in reports for reading in self._readings(report)] + others
 
     # ---- what was answered
 
@@ -173,8 +189,8 @@ class Thermostat(Driver):
         if not self._is_new(report):
             return []
         keys, values = _KEYS[report.channel], msgspec.structs.astuple(report)[1:]
-        if values[-1] is UNSET:
-            keys, values = _USUAL_KEYS[report.channel], values[:-1]
+        if values[-1] is values[-_RARE] is UNSET:
+            keys, values = _USUAL_KEYS[report.channel], values[:-_RARE]
         if None not in values and UNSET not in values and self._is_plausible(report.temperature):
             return good(keys, values)
         readings = []
@@ -213,6 +229,22 @@ class Thermostat(Driver):
             )
             for pid in settings
         ]
+
+    async def _how_it_is_set(self) -> list[Reading]:
+        now = asyncio.get_running_loop().time()
+        every: float = self.settings["settings_every"]
+        if not every or now < self._settings_at:
+            return []
+        found: list[Reading] = []
+        for command in how_set.COMMANDS:
+            line = await self.link.ask(f"{how_set.word(command, self.dialect)}\n".encode())
+            try:
+                answer: Any = _decoded(_anything, line)
+            except ReplyError:
+                answer = ()  # of no use
+            found += how_set.readings(command, answer)
+        self._settings_at = now + every
+        return found
 
     # ---- which firmware it is
 

@@ -12,7 +12,7 @@ from devices.drivers.base import Driver
 from devices.errors import ConfigurationError
 
 # UCUM codes in use; a new driver's unit is looked up there before it is added here.
-UCUM = {"", "Cel", "A", "V", "Ohm", "s", "ms", "%", "MiBy", "Hz", "W", "V.A", "hPa", "[degF]", "m", "uL"}
+UCUM = {"", "Cel", "K", "A", "V", "Ohm", "s", "ms", "%", "MiBy", "Hz", "W", "V.A", "hPa", "[degF]", "m", "uL"}
 
 every_driver = pytest.mark.parametrize("name", drivers.names())
 

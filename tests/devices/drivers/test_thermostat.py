@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from devices.drivers import thermostat_settings as how_set
 from devices.drivers.thermostat import Thermostat
 from devices.errors import ConfigurationError, DriverError, ReplyError
 from devices.readings import Quality, Reading
@@ -40,6 +41,13 @@ CH1 = (
 )
 REPORT = f"[{CH0},{CH1}]"
 INVALID = '{ "error": "invalid input" }'
+NAMES = st.sampled_from(
+    ["channel", "params", "b", "rate", "rev", "major", "parameters", "kp", "max_v", "value"]
+)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+JSON = st.recursive(
+    LEAVES, lambda each: st.lists(each, max_size=3) | st.dictionaries(NAMES, each, max_size=4), max_leaves=12
+)
 OPEN: Exchange = ("output", OUTPUT)
 FIELDS = [
     "temperature",
@@ -131,9 +139,9 @@ async def test_a_temperature_no_load_has_is_bad(
 
 
 async def test_missing_keys_are_no_readings_and_null_ones_are_bad() -> None:
-    """Old hardware has no tec_i, old firmware no pid_output; vref is no channel."""
+    """Old hardware has no tec_i, old firmware no pid_output."""
     thermostat = await opened(
-        ("report", '[{"channel":0,"time":1e0,"vref":1.5e0,"temperature":2e1,"i_tec":null,"tec_i":null}]')
+        ("report", '[{"channel":0,"time":1e0,"temperature":2e1,"i_tec":null,"tec_i":null}]')
     )
     readings = await thermostat.read()
     assert by_key(readings) == {
@@ -149,6 +157,14 @@ async def test_missing_keys_are_no_readings_and_null_ones_are_bad() -> None:
 async def test_a_private_build_may_report_current_swapped(text: str, value: object) -> None:
     thermostat = await opened(("report", f'[{{"channel":0,"time":1e0,"current_swapped":{text}}}]'))
     assert by_key(await thermostat.read())["ch0.current_swapped"] == value
+
+
+async def test_firmware_until_2023_reports_vref_too() -> None:
+    report = REPORT.replace('"dac_value"', '"vref":1.501e0,"dac_value"')
+    thermostat = await opened(("report", report))
+    readings = await thermostat.read()
+    assert len(readings) == 28
+    assert by_key(readings)["ch1.vref"] == 1.501
 
 
 async def test_a_number_that_is_none_is_bad_and_spoils_no_other() -> None:
@@ -193,6 +209,63 @@ async def test_targets_that_cannot_be_read_cost_no_report(answer: str) -> None:
         Reading("ch0.target", None, Quality.BAD),
         Reading("ch1.target", None, Quality.BAD),
     ]
+
+
+# ---- how it is set
+
+B_P = (
+    '[{"channel":0,"params":{"t0":2.9315e2,"r0":1e4,"b":3.8e3}},'
+    '{"channel":1,"params":{"t0":2.9815e2,"r0":1e4,"b":3.8e3}}]'
+)
+POSTFILTER = '[{"channel":0,"rate":2e1},{"channel":1,"rate":null}]'
+FAN = '{"fan_pwm":50,"abs_max_tec_i":2.65e-1,"auto_mode":true,"k_a":1e0,"k_b":0e0,"k_c":0e0}'
+HWREV = (
+    '{"rev":{"major":2,"minor":0},"settings":{"fan_k_a":0e0,"fan_k_b":0e0,"fan_k_c":0e0,"min_fan_pwm":0e0,'
+    '"max_fan_pwm":0e0,"fan_pwm_freq_hz":0,"fan_available":false,"fan_pwm_recommended":false}}'
+)
+IPV4 = '{"addr":"192.168.1.26/24","gateway":"192.168.1.1"}'
+REST: tuple[Exchange, ...] = (("postfilter", POSTFILTER), ("fan", FAN), ("hwrev", HWREV), ("ipv4", IPV4))
+
+
+async def test_its_settings_are_read_if_asked_for_and_then_seldom() -> None:
+    exchanges: list[Exchange] = [("output", OUTPUT), ("pid", PID), ("b-p", B_P), *REST, ("report", REPORT)]
+    later = ("report", REPORT.replace("9.1018e2", "9.103e2"))
+    thermostat = await opened(*exchanges, later, settings_every=60.0)
+    readings = await thermostat.read()
+    declared = {channel.key for channel in Thermostat.channels_for({"settings_every": 60.0})}
+    assert {reading.key for reading in readings} == declared
+    values = by_key(readings)
+    assert [values[key] for key in ("ch1.kp", "ch1.output_min", "ch0.t0", "ch1.b")] == [0.3, -2, 293.15, 3800]
+    assert [values["ch0.polarity"], values["ch0.center"], values["ch0.max_v"]] == ["normal", "vref", 0]
+    assert [values["ch0.postfilter"], values["ch1.postfilter"]] == [20, 0]
+    assert [values["fan.pwm"], values["fan.auto"], values["hardware"]] == [50, True, "2.0"]
+    assert [values["ipv4.address"], values["ipv4.gateway"]] == ["192.168.1.26/24", "192.168.1.1"]
+    assert len(await thermostat.read()) == 13
+
+
+async def test_older_firmware_has_other_words_and_not_all_settings() -> None:
+    link = ScriptedLink(
+        *(("output", INVALID), ("pwm", PWM), ("report mode", INVALID)),
+        *(("pwm", PWM.replace('"max_v":{"value":0e0', '"max_v":{"value":4e0')), ("pid", PID), ("s-h", B_P)),
+        *(("postfilter", "nonsense"), ("fan", "null"), ("hwrev", INVALID), ("ipv4", IPV4)),
+        ("report", REPORT),
+    )
+    thermostat = Thermostat(link, {"settings_every": 60.0})
+    await thermostat.open()
+    readings = await thermostat.read()
+    assert by_key(readings)["ch1.max_v"] == 4.0
+    assert not {"ch0.polarity", "fan.pwm"} & by_key(readings).keys()
+    without = {"ch0.temperature", "ch0.adc", "ch0.sens"}
+    of_hwrev = {setting.key for setting in how_set.OF_ALL["hwrev"]}
+    assert bad(readings) == without | of_hwrev | {"ch0.postfilter", "ch1.postfilter"}
+
+
+@given(command=st.sampled_from(how_set.COMMANDS), answer=JSON)
+def test_whatever_is_said_of_settings_is_a_reading_of_theirs_or_none(command: str, answer: object) -> None:
+    keys = {channel.key for channel in how_set.CHANNELS}
+    for reading in how_set.readings(command, answer):
+        assert reading.key in keys
+        assert (reading.value is None) == (reading.quality is Quality.BAD)
 
 
 # ---- which dialect it speaks
