@@ -6,6 +6,8 @@ from functools import partial
 from itertools import repeat
 from typing import Any, NamedTuple
 
+INT_MAX = 2**53  # what a sample holds exactly
+
 
 class Quality(IntEnum):
     """How far a reading can be trusted (OPC UA's three classes); the low two bits of a stored quality."""

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -10,12 +10,11 @@ import msgspec
 
 from devices.drivers.base import CHANNEL_KINDS, UNSTORABLE, Channel
 from devices.errors import ConfigurationError
-from devices.readings import Quality, Reading, Value
+from devices.readings import INT_MAX, Quality, Reading, Value, Vector
 
 ROWS_MAX = 1_000
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 TEXT_MAX = 4_000
-INT_MAX = 2**53  # what a sample holds exactly
 
 R = TypeVar("R", bound="Row")
 
@@ -88,6 +87,17 @@ def scaled(value: float | None, scale: float, offset: float) -> float | None:
         return None
     result = value * scale + offset
     return result if math.isfinite(result) else None
+
+
+def whole(value: float | None) -> int | None:
+    """None also for a number with a fraction, and for one that no sample holds exactly."""
+    return int(value) if value is not None and abs(value) <= INT_MAX and value == int(value) else None
+
+
+def vector_of(numbers: Iterable[float | None], scale: float, offset: float) -> Vector | None:
+    """None stands for each that is none; no vector where all are."""
+    values = tuple(scaled(number, scale, offset) for number in numbers)
+    return Vector(values) if any(value is not None for value in values) else None
 
 
 def storable(text: str) -> str:

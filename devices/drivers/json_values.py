@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from devices.errors import ReplyError
+from devices.readings import INT_MAX
 
 RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,18}))?\s*([Zz]|[+-]\d\d:?\d\d)?", re.ASCII
 )
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-WHOLE_MAX = 2**53  # what a sample holds exactly
 
 
 def decoded(body: bytes) -> Any:
@@ -44,7 +44,7 @@ def number(value: Any) -> float | None:
 def whole(value: Any) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > WHOLE_MAX:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > INT_MAX:
         return None
     return value
 

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from devices.drivers import labsite_simulated_waveforms as waveforms
 from devices.drivers.base import Channel, Driver, Option
-from devices.drivers.declared import INT_MAX, KindRow, rows
+from devices.drivers.declared import KindRow, rows
 from devices.errors import ConfigurationError
 from devices.links.base import Link
-from devices.readings import Reading, Value, Vector
+from devices.readings import INT_MAX, Reading, Value, Vector
 
 VALUES_MAX = 1_000
 NUMBER_MAX = 1e12

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from devices.drivers import json_values
-from devices.readings import Run
+from devices.readings import INT_MAX, Run
 
 JOBS_MAX = 1_000  # taken of an answer; the server keeps 100
 METRICS_MAX = 100
@@ -69,7 +69,7 @@ def _metrics(metrics: Any) -> dict[str, Any]:
         return {}
     kept: dict[str, Any] = {}
     for name, value in list(metrics.items())[:METRICS_MAX]:
-        whole = isinstance(value, int) and abs(value) <= json_values.WHOLE_MAX
+        whole = isinstance(value, int) and abs(value) <= INT_MAX
         plain: float | bool | str | None = value if whole else json_values.number(value)
         if plain is None and isinstance(value, str):
             plain = (json_values.text(value) or "")[:200]

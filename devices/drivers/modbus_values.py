@@ -5,7 +5,7 @@ import re
 import struct
 from collections.abc import Sequence
 
-from devices.drivers.declared import INT_MAX
+from devices.readings import INT_MAX
 
 FORMATS = {
     "int16": ">h", "uint16": ">H", "int32": ">i", "uint32": ">I", "int64": ">q", "uint64": ">Q",

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from devices.drivers import json_paths
-from devices.drivers.declared import INT_MAX, scaled, storable
+from devices.drivers.declared import scaled, storable, vector_of, whole
 from devices.drivers.json_values import moment
 from devices.readings import Value, Vector
 
@@ -80,7 +80,7 @@ def value_of(found: Any, kind: str, scale: float, offset: float) -> Value:
         return vector(found, scale, offset)
     value = number(found)
     if kind == "int":
-        return int(value) if value is not None and value == int(value) and abs(value) <= INT_MAX else None
+        return whole(value)
     return scaled(value, scale, offset)
 
 
@@ -108,8 +108,7 @@ def vector(found: Any, scale: float, offset: float) -> Vector | None:
     parts = found.strip("[] \n").split(",") if isinstance(found, str) else found
     if not isinstance(parts, list) or not 0 < len(parts) <= 100_000:
         return None
-    values = tuple(scaled(number(part), scale, offset) for part in parts)
-    return Vector(values) if any(value is not None for value in values) else None
+    return vector_of(map(number, parts), scale, offset)
 
 
 def time_of(found: Any) -> int | None:

@@ -3,7 +3,7 @@
 import math
 import re
 
-from devices.drivers.declared import INT_MAX, scaled, storable
+from devices.drivers.declared import scaled, storable, vector_of, whole
 from devices.readings import Value, Vector
 
 # SCPI has no infinity on the wire: 9.9E37 stands for it (overload), 9.91E37 for "not a number".
@@ -32,12 +32,6 @@ def number(text: str) -> float | None:
     except (ValueError, OverflowError):
         return None
     return value if abs(value) < NO_NUMBER_FROM else None  # false for NaN, too
-
-
-def whole(text: str) -> int | None:
-    """None also for a number with a fraction, and for one that no sample holds exactly."""
-    value = number(text)
-    return int(value) if value is not None and value == int(value) and abs(value) <= INT_MAX else None
 
 
 def truth(text: str) -> bool | None:
@@ -78,8 +72,7 @@ def vector(text: str, scale: float, offset: float) -> Vector | None:
     parts = text.split(",")
     if not text.strip() or len(parts) > FIELDS_MAX:
         return None
-    values = tuple(scaled(number(part), scale, offset) for part in parts)
-    return Vector(values) if any(value is not None for value in values) else None
+    return vector_of(map(number, parts), scale, offset)
 
 
 def value_of(text: str, kind: str, scale: float = 1.0, offset: float = 0.0) -> Value:
@@ -89,7 +82,7 @@ def value_of(text: str, kind: str, scale: float = 1.0, offset: float = 0.0) -> V
     if kind == "bool":
         return truth(text)
     if kind == "int":
-        return whole(text)
+        return whole(number(text))
     if kind == "vector":
         return vector(text, scale, offset)
     return scaled(number(text), scale, offset)

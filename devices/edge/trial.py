@@ -17,7 +17,7 @@ from devices.edge.lane import Lane
 from devices.edge.session import DEADLINE, Session, is_ending
 from devices.edge.visit import Heard, Visit
 from devices.errors import DriverError
-from devices.readings import Reading, Vector
+from devices.readings import INT_MAX, Reading, Vector
 from devices.wire import Once, Order, Tried, TriedReading
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,6 @@ READINGS_MAX = 5_000
 TOLD_MAX = 50
 NUMBERS_MAX = 100  # of a vector
 TEXT_MAX = 400
-EXACT = 1 << 53
 
 
 class Trial:
@@ -153,7 +152,7 @@ def shown(reading: Reading) -> TriedReading:
     if isinstance(value, str):
         value = storable(value)
     elif not isinstance(value, bool) and value is not None:
-        value = value if isinstance(value, int) and abs(value) < EXACT else _number(value)
+        value = value if isinstance(value, int) and abs(value) <= INT_MAX else _number(value)
     return TriedReading(storable(str(reading.key)), value, int(reading.quality), reading.time)
 
 
