@@ -13,6 +13,7 @@ import httpx
 import pytest
 import redis
 
+from devices.simulators import lab
 from labsite.onebox import leftovers
 from tests.onebox import ROOT, OneBox, rows
 from tests.servers import Postgres, Redis
@@ -56,6 +57,46 @@ def test_the_values_of_the_demo_lab_change_each_second(browser: httpx.Client) ->
     for _ in range(3):
         before = until(newest, 30, "a value")
         until(lambda before=before: newest() > before, 3, "the next value")  # type: ignore[misc]
+
+
+BELIEVABLE = {  # of each instrument of the demo lab, by the name of its stand: a channel and its range
+    "thermostat-1": ("demo thermostat 1", "ch0.temperature", 5, 60),
+    "thermostat-2": ("demo thermostat 2", "ch1.temperature", 5, 60),
+    "qpcr": ("demo qPCR machine", "sample.1", 4, 105),
+    "sensor": ("demo room sensor", "pressure", 900, 1100),
+    "calibration": ("demo calibration", "psi", 0.3, 1),
+    "ups": ("demo UPS", "battery_level", 20, 100),
+    "shell": ("demo calibration shell", "psi", 0.3, 1),
+}
+STAYS = {"shell"}  # files are there whether or not somebody writes them
+
+
+def latest(browser: httpx.Client, stand: str) -> dict[str, object]:
+    """The newest reading of its channel above; empty if there is none."""
+    name, key, _, _ = BELIEVABLE[stand]
+    found = rows(browser, f"/api/v1/latest/?instrument_name={name}")
+    return next((each for each in found if each["key"] == key), {})
+
+
+def test_one_of_each_kind_is_live_and_believable(browser: httpx.Client) -> None:
+    assert BELIEVABLE.keys() == set(lab.usual())
+    for stand, (_, _, low, high) in BELIEVABLE.items():
+        reading = until(lambda stand=stand: latest(browser, stand), 30, f"{stand} says something")  # type: ignore[misc]
+        assert reading["quality"] == "good", reading
+        assert low <= float(str(reading["value"])) <= high, reading
+
+
+def test_each_can_be_unplugged_and_comes_back_by_itself(labsite: OneBox, browser: httpx.Client) -> None:
+    def are(quality: str) -> bool:
+        return all(latest(browser, stand).get("quality") == quality for stand in switches)
+
+    switches = {stand: labsite.folder / "demo" / f"{stand}.off" for stand in BELIEVABLE.keys() - STAYS}
+    for switch in switches.values():
+        switch.touch()
+    until(lambda: are("bad"), 40, "all are away")
+    for switch in switches.values():
+        switch.unlink()
+    until(lambda: are("good"), 60, "all are back")
 
 
 def test_a_second_start_says_that_one_is_running(labsite: OneBox) -> None:
