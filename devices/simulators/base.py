@@ -16,7 +16,7 @@ class BadSetting(ValueError):
 class Client(Protocol):
     """The other side of one connection, as an instrument sees it."""
 
-    def answer(self, data: bytes, *, reading: bool | str = False) -> None:
+    def answer(self, chunk: bytes, *, reading: bool | str = False) -> None:
         """Send an answer, through the faults; `reading`: it carries values and belongs in the ledger, as it
         is (True) or, where the wire is binary or many answers make one reading, as this text."""
 

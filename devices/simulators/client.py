@@ -27,14 +27,14 @@ class WireClient(asyncio.Protocol):
 
     # ---- what the instrument says
 
-    def answer(self, data: bytes, *, reading: bool | str = False) -> None:
+    def answer(self, chunk: bytes, *, reading: bool | str = False) -> None:
         simulator = self.simulator
-        delivery = simulator.faults.deliver(data, simulator.number, simulator.elapsed, simulator.garbage)
-        reply = data.decode() if reading is True else reading or None
+        delivery = simulator.faults.deliver(chunk, simulator.number, simulator.elapsed, simulator.garbage)
+        reply = chunk.decode() if reading is True else reading or None
         if delivery is None and not self._waiting:
-            self._write(data, [reply] if reply else [])
+            self._write(chunk, [reply] if reply else [])
         else:
-            self._queue(delivery or Delivery(((0.0, data),), answered=True), reply)
+            self._queue(delivery or Delivery(((0.0, chunk),), answered=True), reply)
 
     def close(self) -> None:
         self.transport.close()

@@ -217,14 +217,14 @@ class Conversation:
                 return kind
         return ""
 
-    def _after(self, seconds: float, data: bytes, text: str) -> None:
+    def _after(self, seconds: float, chunk: bytes, text: str) -> None:
         if not seconds:
-            self.client.answer(data, reading=text or False)
+            self.client.answer(chunk, reading=text or False)
             return
 
         def send() -> None:
             self._timers.discard(timer)
-            self.client.answer(data, reading=text or False)
+            self.client.answer(chunk, reading=text or False)
 
         timer = asyncio.get_running_loop().call_later(seconds, send)
         self._timers.add(timer)

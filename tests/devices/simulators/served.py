@@ -35,9 +35,9 @@ class Overheard:
         self.readings = 0
         self.end = ""
 
-    def answer(self, data: bytes, *, reading: bool | str = False) -> None:
-        assert data.endswith(b"\n")
-        self.lines.append(data[:-1].decode())
+    def answer(self, chunk: bytes, *, reading: bool | str = False) -> None:
+        assert chunk.endswith(b"\n")
+        self.lines.append(chunk[:-1].decode())
         self.readings += bool(reading)
 
     def close(self) -> None:

@@ -306,9 +306,9 @@ def conversation(*chunks: bytes) -> list[str]:
         def __init__(self) -> None:
             self.said: list[str] = []
 
-        def answer(self, data: bytes, *, reading: bool | str = False) -> None:
-            assert data.endswith(b"\n")
-            self.said.append(data[:-1].decode())
+        def answer(self, chunk: bytes, *, reading: bool | str = False) -> None:
+            assert chunk.endswith(b"\n")
+            self.said.append(chunk[:-1].decode())
 
         def close(self) -> None:
             self.said.append("closed")

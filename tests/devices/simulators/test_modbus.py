@@ -24,8 +24,8 @@ class Wire:
         self.readings: list[bool | str] = []
         self.closed = False
 
-    def answer(self, data: bytes, *, reading: bool | str = False) -> None:
-        self.answers.append(data)
+    def answer(self, chunk: bytes, *, reading: bool | str = False) -> None:
+        self.answers.append(chunk)
         self.readings.append(reading)
 
     def close(self) -> None:

@@ -38,8 +38,8 @@ class Line:
         self.told: list[bytes] = []
         self.noted: list[str] = []
 
-    def answer(self, data: bytes, *, reading: bool | str = False) -> None:
-        self.told.append(data)
+    def answer(self, chunk: bytes, *, reading: bool | str = False) -> None:
+        self.told.append(chunk)
         self.noted += [reading] if isinstance(reading, str) else []
 
     def close(self) -> None: ...

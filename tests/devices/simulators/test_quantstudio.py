@@ -39,10 +39,10 @@ class Overheard:
         self.ledger: list[str] = []
         self.end = ""
 
-    def answer(self, data: bytes, *, reading: bool | str = False) -> None:
-        self.text += data.decode()
+    def answer(self, chunk: bytes, *, reading: bool | str = False) -> None:
+        self.text += chunk.decode()
         if reading:
-            self.ledger.append(data.decode() if reading is True else reading)
+            self.ledger.append(chunk.decode() if reading is True else reading)
 
     def close(self) -> None:
         self.end = "closed"
