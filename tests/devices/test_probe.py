@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from devices import drivers, probe
 from devices.drivers.base import Channel, Driver, Option, Secret
 from devices.links.stream import StreamLink
 from devices.readings import Event, Quality, Reading, Run, Vector
-from tests.devices.edge.test_lane import Line
+from tests.devices.edge.world import Line
 from tests.devices.simulators.served import served
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,12 +65,9 @@ def spectrometer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-async def line() -> AsyncIterator[Line]:
-    line = Line()
-    await line.start()
+def line(line: Line) -> Line:
     line.answer = lambda request: b"lit\n"
-    yield line
-    line.stop()
+    return line
 
 
 async def probed(*words: str) -> int:

@@ -26,7 +26,7 @@ from devices.readings import Event, Quality, Reading, Run
 from devices.simulators import faults
 from labsite.onebox import ports
 from tests.devices.edge.doubles import order
-from tests.devices.edge.test_lane import Line, World, until
+from tests.devices.edge.world import Line, World, until
 from tests.servers import Process, dying_with_tests
 from tests.waiting import until as until_so
 
@@ -231,14 +231,6 @@ def guilty(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     drivers.load.cache_clear()
     yield monkeypatch
     drivers.load.cache_clear()
-
-
-@pytest.fixture
-async def line() -> AsyncIterator[Line]:
-    line = Line()
-    await line.start()
-    yield line
-    line.stop()
 
 
 class Loose(Option):

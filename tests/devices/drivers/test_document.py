@@ -17,7 +17,7 @@ from devices.wire import Batch
 from labsite.onebox import ports
 from tests.devices.drivers.scripted import ScriptedLink
 from tests.devices.edge.doubles import order, rows
-from tests.devices.edge.test_lane import Line, World, until
+from tests.devices.edge.world import Line, World, until
 from tests.servers import Process, dying_with_tests
 from tests.waiting import until as until_so
 
@@ -48,14 +48,6 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     drivers.forget()
     for module in ("chiller", "plate_reader"):
         sys.modules.pop(module, None)
-
-
-@pytest.fixture
-async def line() -> Any:
-    line = Line()
-    await line.start()
-    yield line
-    line.stop()
 
 
 @pytest.mark.parametrize(("name", "text"), SHOWN, ids=[name for name, _ in SHOWN])

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from devices.links.stream import StreamLink
 from devices.readings import Event, Flag, Quality, Reading, Run, Vector
 from devices.wire import EventRow, Order, RunRow, VectorRow
 from tests.devices.edge.doubles import order
-from tests.devices.edge.test_lane import Line, World, until
+from tests.devices.edge.world import Line, World, until
 
 STAMP = 1_764_000_000_000_000  # by an instrument's own clock
 
@@ -90,20 +89,9 @@ def talker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-async def line() -> AsyncIterator[Line]:
-    line = Line()
-    await line.start()
+def line(line: Line) -> Line:
     line.answer = lambda request: None
-    yield line
-    line.stop()
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    world = World(tmp_path)
-    yield world
-    if not world.running.done():
-        await world.stop()
+    return line
 
 
 def one(line: Line, **fields: Any) -> Order:

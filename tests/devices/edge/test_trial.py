@@ -4,8 +4,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from devices.links.stream import StreamLink
 from devices.readings import Event, Quality, Reading, Run, Vector
 from devices.wire import Once, Order, Tried, seal
 from tests.devices.edge.doubles import order
-from tests.devices.edge.test_lane import Line, World, until
+from tests.devices.edge.world import Line, World, until
 
 
 class Asked(Driver):
@@ -92,22 +91,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     Asked.opened = 0
     yield
     drivers.load.cache_clear()
-
-
-@pytest.fixture
-async def line() -> AsyncIterator[Line]:
-    line = Line()
-    await line.start()
-    yield line
-    line.stop()
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    world = World(tmp_path)
-    yield world
-    if not world.running.done():
-        await world.stop()
 
 
 def one(line: Line, instrument: str = "i", **fields: Any) -> Order:
