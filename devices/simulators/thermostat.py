@@ -80,7 +80,7 @@ class Thermostat(Simulator):
         "preset": f"state at the start: {' or '.join(PRESETS)} (default demo)",
         "physics": "on, or off: values stand still and only time goes on, for thousands on a small machine",
     }
-    faults_of_its_own = ("unplug",)
+    faults_of_its_own = ("unplug", "short", "nan", "restart")
 
     def __init__(
         self, number: int, seed: int, settings: Mapping[str, str], faults: Faults, clock: Callable[[], float]
@@ -96,6 +96,7 @@ class Thermostat(Simulator):
         self._salts = (chance.getrandbits(16), chance.getrandbits(16))
         self.sessions: set[ThermostatSession] = set()
         self.is_gone = False
+        self._restarts_now = False
         self.flash: dict[int, Settings] = {}
         self.ipv4 = "192.168.1.26/24"
         self.gateway = ""
@@ -177,6 +178,8 @@ class Thermostat(Simulator):
                 self._taken[channel.number] = due
                 self._report = ""
                 channel.plugged = self._is_plugged(channel.number)
+                channel.shorted = self._has(channel.number, "short")
+                channel.speaks_nan = self._has(channel.number, "nan")
                 at_ms = self._adc_since + offset + (due - 1) * self._cycle_ms
                 channel.advance(count, at_ms, self._cycle_ms, self._ambient())
 
@@ -191,10 +194,23 @@ class Thermostat(Simulator):
         return self.room + 0.4 * math.sin(self.elapsed / 143.0 + self._salts[0])
 
     def _is_plugged(self, number: int) -> bool:
-        if number in self.unplugged:
+        return number not in self.unplugged and not self._has(number, "unplug")
+
+    def _has(self, number: int, kind: str) -> bool:
+        """Whether this channel has such a fault now."""
+        fault = self.faults.standing(kind, self.number, self.elapsed)
+        return fault is not None and fault.channel == number
+
+    def restarts(self) -> bool:
+        """Restart at the beginning of such a fault, as by its watchdog; whether it has."""
+        before, self._restarts_now = self._restarts_now, self._stands("restart")
+        if not self._restarts_now or before:
             return False
-        fault = self.faults.standing("unplug", self.number, self.elapsed)
-        return fault is None or fault.channel != number
+        self.restart()
+        return True
+
+    def _stands(self, kind: str) -> bool:
+        return self.faults.standing(kind, self.number, self.elapsed) is not None
 
     # ---- reports and settings
 
@@ -406,6 +422,8 @@ class ThermostatSession:
         self._streaming: asyncio.TimerHandle | None = None
 
     def hear(self, chunk: bytes) -> None:
+        if self.device.restarts():
+            return
         if chunk == b"report\n" and not self._line:  # all that most clients ever say
             self.client.answer(self.device.report().encode() + b"\n", reading=True)
             return

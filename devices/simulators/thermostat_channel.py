@@ -62,6 +62,8 @@ class TecChannel:
     centre: float | None = None  # V, as shown; None: vref
     current_max: float = 2.0
     plugged: bool = True
+    shorted: bool = False
+    speaks_nan: bool = False
     driving: bool = False  # the driver's shutdown pin is high
     samples: int = 0
     time_ms: int = 0
@@ -148,7 +150,7 @@ class TecChannel:
                 self.driving = False
             return
         noise = NOISE[(self.samples * STRIDE + self.salt) & 4095]
-        code = thermistor_code(self.temperature + noise)
+        code = 1 if self.shorted else thermistor_code(self.temperature + noise)
         self.adc = code * VOLTS_PER_CODE
         self.sens = resistance(self.adc)
         self.measured = x = celsius(self.sens, settings)
@@ -197,7 +199,8 @@ class TecChannel:
         """The report object, keys in wire order (§6)."""
         measured = 'null,"sens":null,"temperature":null'
         if self.adc is not None and self.sens is not None and self.measured is not None:
-            measured = f'{e64(self.adc)},"sens":{e64(self.sens)},"temperature":{e64(self.measured)}'
+            temperature = "NaN" if self.speaks_nan else e64(self.measured)
+            measured = f'{e64(self.adc)},"sens":{e64(self.sens)},"temperature":{temperature}'
         settings = self.settings
         i_set = e64(settings.i_set)
         same = settings.i_set is self.pid_output

@@ -206,6 +206,34 @@ def test_an_unplugged_thermistor_shuts_the_driver_down_until_it_is_back() -> Non
     assert channel(bench.after(60.0))["temperature"] == pytest.approx(15.0, abs=0.02)
 
 
+def test_a_shorted_thermistor_reads_absurd_values_and_the_load_is_heated_with_all_there_is() -> None:
+    bench = Bench(faults=["short:channel=0,from=60,to=120"])
+    for line in (*LIMITS, "pid 0 kp 0.3", "pid 0 ki 0.02", "pid 0 target 15", "output 0 pid"):
+        bench.say(line)
+    assert channel(bench.after(59.0))["tec_i"] > 0.1
+    report = channel(bench.after(10.0))
+    assert report["sens"] < 0.01
+    assert not -50 < report["temperature"] < 150
+    assert channel(bench, 1)["temperature"] == pytest.approx(bench.device.room, abs=1)
+
+
+def test_a_number_that_is_none_is_said_so_of_its_channel_alone() -> None:
+    bench = Bench(faults=["nan:channel=1,from=5,to=10"])
+    (line,) = bench.after(6.0).say("report")
+    assert line.count('"temperature":NaN') == 1
+    assert math.isnan(channel(bench, 1)["temperature"])
+    assert not math.isnan(channel(bench)["temperature"])
+    assert not math.isnan(channel(bench.after(6.0), 1)["temperature"])
+
+
+def test_a_watchdog_restarts_it_once_and_all_connections_are_reset() -> None:
+    bench = Bench(faults=["restart:from=60,to=70"])
+    assert channel(bench.after(59.0))["time"] == pytest.approx(59, abs=0.3)
+    assert bench.after(2.0).say("report") == []
+    assert bench.client.end == "reset"
+    assert channel(bench.after(5.0))["time"] == pytest.approx(5, abs=0.3)
+
+
 # ---- flash and reset
 
 
