@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -220,7 +220,7 @@ class Spool:
     # ---- reading
 
     def pending(
-        self, after: int, before: int, bytes_max: int, skip: frozenset[int] = frozenset()
+        self, after: int, before: int, bytes_max: int, skip: Collection[int] = frozenset()
     ) -> list[Numbered]:
         """Rows not acked, `after` < sequence < `before`, oldest first, up to so many bytes (at least one)."""
 
@@ -510,7 +510,11 @@ def _hold(path: Path) -> int:
 
 def _connect(file: Path) -> sqlite3.Connection:
     database = sqlite3.connect(file, timeout=5, check_same_thread=False)
-    database.execute("PRAGMA cache_size = -512")
+    try:
+        database.execute("PRAGMA cache_size = -512")
+    except sqlite3.Error:
+        database.close()
+        raise
     return database
 
 

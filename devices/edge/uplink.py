@@ -269,7 +269,7 @@ class Uplink:
             track.drop()  # it has become backlog
         if not track.parcel and now >= track.next_at:
             after = max(boundary - 1, self._live_done)
-            track.parcel = self._pending(after, END, frozenset())
+            track.parcel = self._pending(after, END)
         self._send_track(track, now)
 
     def _send_backlog(self, now: float) -> None:
@@ -283,12 +283,13 @@ class Uplink:
             track.following = self._backlog_after(track.parcel[-1].sequence, now)
 
     def _backlog_after(self, after: int, now: float) -> list[Numbered]:
-        live = frozenset(numbered.sequence for numbered in self._live.parcel)
-        return self._pending(after, self._boundary(now), live)
+        """Not past what the live track has under way: that may grow old and turn out to be backlog."""
+        before = min([self._boundary(now), *(numbered.sequence for numbered in self._live.parcel[:1])])
+        return self._pending(after, before)
 
-    def _pending(self, after: int, before: int, skip: frozenset[int]) -> list[Numbered]:
+    def _pending(self, after: int, before: int) -> list[Numbered]:
         try:
-            found = self._spool.pending(after, before, PARCEL_BYTES, skip | self._acked)[:PARCEL_BATCHES]
+            found = self._spool.pending(after, before, PARCEL_BYTES, self._acked)[:PARCEL_BATCHES]
         except DiskTrouble as trouble:
             logger.warning("the spool cannot be read: %s", trouble)
             return []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings as examples, strategies as st
+from hypothesis import HealthCheck, example, given, settings as examples, strategies as st
 
 from devices import wire
 from devices.edge import uplink as module
@@ -392,6 +392,9 @@ STEPS = st.lists(
 )
 
 
+@example(
+    steps=["save", "answer", "save", "wait", "lose"]
+)  # what is live grows old
 @examples(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_whatever_is_lost_each_batch_arrives_in_order_of_its_track(
