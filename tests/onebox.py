@@ -25,7 +25,7 @@ STARTED_S = 90
 def environment(**given: str) -> dict[str, str]:
     """This one's, without what other tests or the caller's shell tell Labsite."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("LABSITE_")}
-    for name in ("DJANGO_SETTINGS_MODULE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    for name in ("DJANGO_SETTINGS_MODULE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON"):
         own.pop(name, None)
     return {**own, **given}
 

@@ -392,9 +392,7 @@ STEPS = st.lists(
 )
 
 
-@example(
-    steps=["save", "answer", "save", "wait", "lose"]
-)  # what is live grows old
+@example(steps=["save", "answer", "save", "wait", "lose"])  # what is live grows old
 @examples(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_whatever_is_lost_each_batch_arrives_in_order_of_its_track(
