@@ -34,11 +34,14 @@ class HttpJson(HttpSimulator):
 
     @classmethod
     def read_back(cls, reply: str) -> tuple[dict[str, Any], tuple[float, ...]]:
-        """By the channels of the example lab file, and the one that is read unless others are told."""
+        """By the channels of the example lab file, and the one that is read unless others are told.
+
+        None for what the reply lacks.
+        """
         told = json.loads(reply)
-        by_id = {sensor["id"]: sensor["value"] for sensor in told["sensors"]}
+        by_id = {sensor["id"]: sensor.get("value") for sensor in told["sensors"]}
         values = {"flow": by_id["flow"] * 0.1, "temperature": by_id["t"], "pump": told["pump"] == "on"}
-        return {**values, "value": told["value"]}, (float(told["count"]),)
+        return {**values, "value": told.get("value")}, (float(told["count"]),)
 
     def respond(self, request: Request) -> Response:
         if request.path not in ("/", "/status"):
@@ -50,7 +53,7 @@ class HttpJson(HttpSimulator):
         if self._standing("error"):
             return Response(503, b"busy", (TEXT,))
         text = json.dumps(self._told())
-        return Response(200, text.encode(), (JSON,), reading=False if self._is_spoilt() else text)
+        return Response(200, text.encode(), (JSON,), reading=text)
 
     def _told(self) -> dict[str, Any]:
         self._count += 1
@@ -75,9 +78,6 @@ class HttpJson(HttpSimulator):
         if self._standing("null"):
             told["value"] = told["sensors"][1]["value"] = None
         return told
-
-    def _is_spoilt(self) -> bool:
-        return self._standing("missing") or self._standing("null")
 
     def _standing(self, kind: str) -> bool:
         return self.faults.standing(kind, self.number, self.elapsed) is not None

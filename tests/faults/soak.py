@@ -61,6 +61,12 @@ def example(driver: str) -> dict[str, Any]:
     return options
 
 
+def example_and(driver: str, **channel: Any) -> dict[str, Any]:
+    """With one more channel, of which the simulated one tells too."""
+    options = example(driver)
+    return {**options, "channels": [*options["channels"], channel]}
+
+
 METATRON_TOLD_ONCE = frozenset(("mode", "algorithm", "scs_ready", "dionice_ready", "qdash_ready"))
 KINDS_OF_DRIVERS = (
     Kind("thermostat"),
@@ -71,6 +77,7 @@ KINDS_OF_DRIVERS = (
     Kind("metatron", told_once=METATRON_TOLD_ONCE),
     Kind("scpi", options=example("scpi")),
     Kind("modbus", options=example("modbus")),
+    Kind("http_json", options=example_and("http_json", key="value", path="value")),
     Kind("scs", settings={"pause": "2"}, own_time_only=True),
 )
 TESTED = [kind for kind in KINDS_OF_DRIVERS if kind.driver in simulators.SIMULATORS]

@@ -58,11 +58,14 @@ def test_the_ledger_reads_back_what_was_sent() -> None:
 
 
 @pytest.mark.parametrize("kind", ["missing", "null"])
-def test_a_reply_that_lacks_values_is_no_reading(kind: str) -> None:
+def test_of_a_reply_that_lacks_values_the_ledger_has_the_others(kind: str) -> None:
     device, _ = simulated(kind)
     response = device.respond(Request("GET", "/", {}, {}, b""))
-    assert not response.reading
+    assert isinstance(response.reading, str)
     assert json.loads(response.body).get("value") is None
+    values, _ = HttpJson.read_back(response.reading)
+    assert (values["value"], values["temperature"], values["pump"]) == (None, None, True)
+    assert 11 < values["flow"] < 14
 
 
 @pytest.mark.parametrize(
