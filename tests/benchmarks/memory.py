@@ -35,17 +35,19 @@ def family(pid: int) -> list[psutil.Process]:
 DECLARED = ("scpi", "modbus", "http_json")
 
 
+def every_simulated() -> list[Bench]:
+    """One of each driver with a simulator, those that a lab declares as their examples do."""
+    return [Bench(name, options=example(name) if name in DECLARED else {}) for name in simulators.SIMULATORS]
+
+
 def every_driver() -> list[Bench]:
-    """Instruments of every driver there is, those that a lab declares as their examples do."""
-    simulated = [
-        Bench(name, options=example(name) if name in DECLARED else {}) for name in simulators.SIMULATORS
-    ]
+    """One of every driver there is."""
     others = [
         Bench("edge_host", addresses=["edge://local"]),
         Bench("labsite_simulated", addresses=["simulated://local"], options=example("labsite_simulated")),
         Bench("mqtt_in", addresses=["mqtt://127.0.0.1:1"], options=example("mqtt_in"), answers=False),
     ]
-    return [*simulated, *others]
+    return [*every_simulated(), *others]
 
 
 def edge_with_all_drivers() -> None:
