@@ -82,7 +82,8 @@ def _numbers(answer: str) -> list[float | None]:
     return [number(word) for word in words_of(answer)]
 
 
-def _seconds(answer: str) -> list[Any]:
+def _amount(answer: str) -> list[Any]:
+    """Seconds or microlitres; `-` where there is no run."""
     words = words_of(answer)
     return [ABSENT if words == ["-"] else number(words[0]) if words else None]
 
@@ -138,7 +139,10 @@ RUN_STATUS = Query(
     ("progress.stages", "progress.cycles", "progress.point"),
     _run_status,
 )
-START = Query("RET ${RunStartTime:--}", ("progress.started",), _seconds, "${RunStartTime:--}")
+START = Query("RET ${RunStartTime:--}", ("progress.started",), _amount, "${RunStartTime:--}")
+# Two questions: a name may hold blanks, and a RET's answer has no quotes left.
+PROTOCOL = Query("RET ${Protocol:--}", ("progress.protocol",), _text, "${Protocol:--}")
+VOLUME = Query("RET ${SampleVolume:--}", ("progress.volume",), _amount, "${SampleVolume:--}")
 PROGRESS = Query(
     "RunProgress?",
     ("progress.mode", "progress.title", "progress.stage", "progress.cycle", "progress.step"),
@@ -196,10 +200,12 @@ def asked(zones: int) -> tuple[Query, ...]:
         Query("TBC:SampleTemperatures?", _per_zone("asked.sample", zones), _numbers),
         Query("TBC:BlockTemperatures?", _per_zone("asked.block", zones), _numbers),
         Query("TBC:CoverTemperatures?", ("asked.cover",), _numbers),
-        Query("REMainingTime?", ("progress.remaining",), _seconds),
-        Query("ELAPsedTime?", ("progress.elapsed",), _seconds),
-        Query("ESTimatedTime?", ("progress.estimated",), _seconds),
+        Query("REMainingTime?", ("progress.remaining",), _amount),
+        Query("ELAPsedTime?", ("progress.elapsed",), _amount),
+        Query("ESTimatedTime?", ("progress.estimated",), _amount),
         START,
+        PROTOCOL,
+        VOLUME,
     )
 
 

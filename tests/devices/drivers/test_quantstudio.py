@@ -161,6 +161,16 @@ async def test_in_a_run_every_declared_channel_is_delivered() -> None:
     assert not [reading for reading in [*polled, *edge.readings()] if reading.quality is not Quality.GOOD]
 
 
+async def test_a_run_knows_its_protocol_and_sample_volume() -> None:
+    edge = Edge()
+    async with machine() as (door, simulated, clock), edge.session(door) as driver:
+        await turn(simulated, clock, 12)
+        readings = {reading.key: reading.value for reading in await driver.read()}
+        await turn(simulated, clock, 8)
+    assert (readings["progress.protocol"], readings["progress.volume"]) == ("qpcr", 50.0)
+    assert edge.runs()[-1].fields.items() >= {"protocol": "qpcr", "volume": 50.0, "mode": "standard"}.items()
+
+
 async def test_a_run_is_told_with_all_its_lines_and_its_fluorescence() -> None:
     edge = Edge()
     async with machine() as (door, simulated, clock), edge.session(door):
