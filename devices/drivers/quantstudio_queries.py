@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from devices.drivers.quantstudio_log import number, reading, whole
+from devices.drivers.quantstudio_log import TIMES, number, reading, whole
 from devices.drivers.quantstudio_wire import options_of, words_of
 from devices.errors import ReplyError
 from devices.readings import Quality, Reading
@@ -40,10 +40,18 @@ class Query:
         except ReplyError:
             return self.bad()
         filled = [*values, *[None] * len(self.keys)][: len(self.keys)]
-        return [reading(key, value) for key, value in zip(self.keys, filled, strict=True) if value != ABSENT]
+        return [
+            none(key) if value == ABSENT else reading(key, value)
+            for key, value in zip(self.keys, filled, strict=True)
+        ]
 
     def bad(self) -> list[Reading]:
         return [Reading(key, None, Quality.BAD) for key in self.keys]
+
+
+def none(key: str) -> Reading:
+    """The machine answers, and has no such value now: neither good nor missing."""
+    return Reading(key, None, Quality.UNCERTAIN)
 
 
 ABSENT = "\0absent"  # the machine says that there is none now, as of a run's cycle between runs
@@ -125,6 +133,24 @@ def _run_status(answer: str) -> list[Any]:
         raise ReplyError(f"a run's status of {len(words)} words")
     _, stages, _, cycles, _, point, _ = words[-7:]
     return [_count(stages), _count(cycles), _count(point)]
+
+
+RUN_CHANNELS = frozenset(f"run.{name}" for name in ("stage", "stage_name", "cycle", "step", *TIMES))
+
+
+def run_as_asked(keys: Iterable[str], readings: Iterable[Reading]) -> list[Reading]:
+    """Channels that its log tells only as they change, or in a run, from what a poll has brought."""
+    found = {reading.key: reading for reading in readings}
+    told = []
+    for key in keys:
+        name = key.removeprefix("run.")
+        source = found.get("progress.stage" if name.startswith("stage") else f"progress.{name}")
+        if name in TIMES:  # in a run the next second brings them, with the machine's own time
+            told.append(none(key))
+        elif source is not None and source.quality is not Quality.BAD:
+            value = whole(str(source.value)) if name == "stage" else source.value
+            told.append(none(key) if value in (None, "-") else Reading(key, value))
+    return told
 
 
 # ---- what is asked
