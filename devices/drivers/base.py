@@ -131,6 +131,8 @@ class Driver:
     A streaming instrument's driver hands what it says between polls, and every event and run, to `tell`, any
     time from `open` to `close`, on the event loop; a link lost meanwhile is raised by the next `read`. What
     an instrument has stamped itself carries that stamp, throughout, so that reading it again doubles nothing.
+    `heard_ago`: seconds since what is being told was heard, where it could be understood only later; the edge
+    stamps by that.
     `memory` lives on from session to session of one instrument, until the edge stops or its order changes.
     `secrets` holds, by option name, the words themselves; they belong into no log and no message.
     """
@@ -147,6 +149,7 @@ class Driver:
         self.secrets: Mapping[str, str] = {}
         self.memory: dict[str, Any] = {}
         self.tell: Callable[[Iterable[Said]], None] = _nobody
+        self.heard_ago = 0.0
 
     @classmethod
     def checked_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,11 +13,14 @@ from devices.drivers.quantstudio_channels import channels
 from devices.drivers.quantstudio_log import SECOND, LogReader, stamped
 from devices.drivers.quantstudio_queries import (
     ONCE,
+    PROGRESS,
+    RUN_CHANNELS,
     RUN_STATUS,
     ZONES,
     Query,
     apart,
     asked,
+    run_as_asked,
     together,
 )
 from devices.drivers.quantstudio_recall import Recall
@@ -110,6 +113,8 @@ class QuantStudio(Driver):
         self._offset: float | None = None
         self._first: list[Reading] = []
         self._is_quiet = False
+        self._unheard = set(RUN_CHANNELS)  # since the opening; before it all was told to be bad
+        self._absent: set[str] = set()
 
     @classmethod
     def checked_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,12 +205,15 @@ class QuantStudio(Driver):
         time = stamp if self.settings["own_time"] else None
         self._logged_at = asyncio.get_running_loop().time()
         self._is_quiet = False
+        self.heard_ago = self._conversation.held_for if self._conversation is not None else 0.0
         if stamp is not None:
-            self._offset = (stamp - clock.time_ns() // 1000) / SECOND
+            self._offset = (stamp - clock.time_ns() // 1000) / SECOND + self.heard_ago
         recall = self._recall
-        if recall is not None and recall.holds_back(topic, time, text):
-            return
-        self.take(self._reader.hear(topic, time, text))
+        if recall is None or not recall.holds_back(topic, time, text):
+            said = self._reader.hear(topic, time, text)
+            self._unheard.difference_update(each.key for each in said if isinstance(each, Reading))
+            self.take(said)
+        self.heard_ago = 0.0
 
     def take(self, said: list[Said]) -> None:
         """Tell it, and see to the points of which there is more to be read."""
@@ -237,13 +245,23 @@ class QuantStudio(Driver):
             return readings
         every: float = self.settings["ask_every"]
         self._ask_at = now + 0.9 * every  # so that a poll a little early is not one too early
-        readings += await self._ask(conversation)
+        answered = await self._ask(conversation)
+        if any(each.key == PROGRESS.keys[0] and each.quality is Quality.GOOD for each in answered):
+            readings += run_as_asked(self._unheard, answered)
+            self._unheard.clear()
+        readings += self._news(answered)
         if self._offset is not None:
             readings.append(Reading("clock.offset", round(self._offset, 3)))
             self._offset = None
         if self._recall is not None:
             self._recall.compare(readings)
         return readings
+
+    def _news(self, asked: list[Reading]) -> list[Reading]:
+        """Without those of which it is known already that there are none."""
+        before = self._absent
+        self._absent = {each.key for each in asked if each.quality is Quality.UNCERTAIN}
+        return [each for each in asked if each.key not in before & self._absent]
 
     async def _ask(self, conversation: Conversation) -> list[Reading]:
         start = asyncio.get_running_loop().time()

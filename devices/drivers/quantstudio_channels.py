@@ -42,6 +42,8 @@ _DECLARED: tuple[tuple[str, str, str, int | None], ...] = (
     ("control.fan", "control fan", "bool", None),
     ("progress.title", "run title", "text", None),
     ("progress.mode", "run mode", "text", None),
+    ("progress.protocol", "protocol", "text", None),
+    ("progress.volume", "sample volume", "uL", 1),
     ("progress.stage", "stage, as asked", "text", None),
     ("progress.stages", "stages in all", "int", None),
     ("progress.cycle", "cycle, as asked", "int", None),

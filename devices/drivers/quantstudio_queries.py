@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from devices.drivers.quantstudio_log import number, reading, whole
+from devices.drivers.quantstudio_log import TIMES, number, reading, whole
 from devices.drivers.quantstudio_wire import options_of, words_of
 from devices.errors import ReplyError
 from devices.readings import Quality, Reading
@@ -40,10 +40,18 @@ class Query:
         except ReplyError:
             return self.bad()
         filled = [*values, *[None] * len(self.keys)][: len(self.keys)]
-        return [reading(key, value) for key, value in zip(self.keys, filled, strict=True) if value != ABSENT]
+        return [
+            none(key) if value == ABSENT else reading(key, value)
+            for key, value in zip(self.keys, filled, strict=True)
+        ]
 
     def bad(self) -> list[Reading]:
         return [Reading(key, None, Quality.BAD) for key in self.keys]
+
+
+def none(key: str) -> Reading:
+    """The machine answers, and has no such value now: neither good nor missing."""
+    return Reading(key, None, Quality.UNCERTAIN)
 
 
 ABSENT = "\0absent"  # the machine says that there is none now, as of a run's cycle between runs
@@ -82,7 +90,8 @@ def _numbers(answer: str) -> list[float | None]:
     return [number(word) for word in words_of(answer)]
 
 
-def _seconds(answer: str) -> list[Any]:
+def _amount(answer: str) -> list[Any]:
+    """Seconds or microlitres; `-` where there is no run."""
     words = words_of(answer)
     return [ABSENT if words == ["-"] else number(words[0]) if words else None]
 
@@ -126,6 +135,24 @@ def _run_status(answer: str) -> list[Any]:
     return [_count(stages), _count(cycles), _count(point)]
 
 
+RUN_CHANNELS = frozenset(f"run.{name}" for name in ("stage", "stage_name", "cycle", "step", *TIMES))
+
+
+def run_as_asked(keys: Iterable[str], readings: Iterable[Reading]) -> list[Reading]:
+    """Channels that its log tells only as they change, or in a run, from what a poll has brought."""
+    found = {reading.key: reading for reading in readings}
+    told = []
+    for key in keys:
+        name = key.removeprefix("run.")
+        source = found.get("progress.stage" if name.startswith("stage") else f"progress.{name}")
+        if name in TIMES:  # in a run the next second brings them, with the machine's own time
+            told.append(none(key))
+        elif source is not None and source.quality is not Quality.BAD:
+            value = whole(str(source.value)) if name == "stage" else source.value
+            told.append(none(key) if value in (None, "-") else Reading(key, value))
+    return told
+
+
 # ---- what is asked
 
 _STAGES = (
@@ -138,7 +165,10 @@ RUN_STATUS = Query(
     ("progress.stages", "progress.cycles", "progress.point"),
     _run_status,
 )
-START = Query("RET ${RunStartTime:--}", ("progress.started",), _seconds, "${RunStartTime:--}")
+START = Query("RET ${RunStartTime:--}", ("progress.started",), _amount, "${RunStartTime:--}")
+# Two questions: a name may hold blanks, and a RET's answer has no quotes left.
+PROTOCOL = Query("RET ${Protocol:--}", ("progress.protocol",), _text, "${Protocol:--}")
+VOLUME = Query("RET ${SampleVolume:--}", ("progress.volume",), _amount, "${SampleVolume:--}")
 PROGRESS = Query(
     "RunProgress?",
     ("progress.mode", "progress.title", "progress.stage", "progress.cycle", "progress.step"),
@@ -196,10 +226,12 @@ def asked(zones: int) -> tuple[Query, ...]:
         Query("TBC:SampleTemperatures?", _per_zone("asked.sample", zones), _numbers),
         Query("TBC:BlockTemperatures?", _per_zone("asked.block", zones), _numbers),
         Query("TBC:CoverTemperatures?", ("asked.cover",), _numbers),
-        Query("REMainingTime?", ("progress.remaining",), _seconds),
-        Query("ELAPsedTime?", ("progress.elapsed",), _seconds),
-        Query("ESTimatedTime?", ("progress.estimated",), _seconds),
+        Query("REMainingTime?", ("progress.remaining",), _amount),
+        Query("ELAPsedTime?", ("progress.elapsed",), _amount),
+        Query("ESTimatedTime?", ("progress.estimated",), _amount),
         START,
+        PROTOCOL,
+        VOLUME,
     )
 
 

@@ -108,7 +108,7 @@ class Recall:
             self._fall_behind()
         course = reader.course
         if course is not None and course.name == running:
-            names = {PROGRESS.keys[0]: "mode", "progress.stages": "stages", "progress.cycles": "cycles"}
+            names = {f"progress.{name}": name for name in ("mode", "protocol", "volume", "stages", "cycles")}
             course.more |= {names[key]: found[key] for key in names if found.get(key) not in {None, "-"}}
 
     def _fall_behind(self) -> None:

@@ -16,6 +16,7 @@ MESSAGE_BYTES_MAX = 1 << 20  # tagged blocks included
 PIECE_BYTES = 65_536  # of a block that is handed on while it comes
 TAG_BYTES_MAX = 64
 DEPTH_MAX = 50
+ARRIVALS_APART = 0.1  # seconds; those nearer to each other count as one
 TAG_OPEN_MAX = 30.0  # seconds; one that is open for longer was never meant as a tag, or lost its end
 WORDS_MAX = 65_536  # characters of a reply that is taken apart into words
 IDENT_END = 1 << 32
@@ -34,6 +35,8 @@ class Framer:
 
     `spill(head, piece)` is offered what comes of a long block, line by line from its first; if it returns
     True, it has taken the piece, and the message is told without.
+
+    `held_for`: how long ago the message came that is being told; one within a tag without end has waited.
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class Framer:
         self._open: list[bytes] = []
         self._opened_at = 0.0
         self._is_skipping = False
+        self._arrived: list[tuple[int, float]] = []  # within a tag: up to where what is held came when
+        self.held_for = 0.0  # seconds
 
     def feed(self, chunk: bytes) -> None:
         """Raises LinkError."""
@@ -56,7 +61,15 @@ class Framer:
         self._held += chunk
         while self._take_one():
             pass
+        if self._open:
+            self._note_arrival()
         self._keep_small()
+
+    def _note_arrival(self) -> None:
+        now, arrived = self._clock(), self._arrived
+        if arrived and now - arrived[-1][1] < ARRIVALS_APART:
+            now = arrived.pop()[1]
+        arrived.append((len(self._held), now))
 
     def _take_one(self) -> bool:
         """Look for the end of the message at hand; whether there was one."""
@@ -98,6 +111,7 @@ class Framer:
         del self._held[:end]
         self._scanned = 0
         self._open.clear()
+        self._arrived.clear()
 
     def _close_by_force(self) -> None:
         """What a tag seemed to swallow is heard after all, line by line, but for lines with tags."""
@@ -106,9 +120,18 @@ class Framer:
         self._is_skipping = not self._held and bool(rest)
         self._scanned = 0
         self._open.clear()
-        for line in lines:
-            if not _TAG.search(line):
-                self._tell(line)
+        arrived, self._arrived = iter(self._arrived), []
+        now, end, (known, when) = self._clock(), 0, (0, 0.0)
+        try:
+            for line in lines:
+                end += len(line) + 1
+                while known < end:
+                    known, when = next(arrived)
+                self.held_for = now - when
+                if not _TAG.search(line):
+                    self._tell(line)
+        finally:
+            self.held_for = 0.0
 
     def _keep_small(self) -> None:
         """See that what is held does not grow without end."""
@@ -119,6 +142,8 @@ class Framer:
                 del held[start : self._scanned]
                 self._scanned = start
                 self._opened_at = self._clock()
+                self._arrived.clear()
+                self._note_arrival()
         most = MESSAGE_BYTES_MAX if self._open else LINE_BYTES_MAX
         if len(held) > most:
             self._drop(len(held))
@@ -160,6 +185,11 @@ class Conversation:
         self.lost: LinkError | None = None
         self.heard_at = self._loop.time()  # anything at all
         link.listen(self._feed, self._lose)
+
+    @property
+    def held_for(self) -> float:
+        """Seconds since the line that is being told came."""
+        return self._framer.held_for
 
     async def greeted(self) -> dict[str, str]:
         """What the machine says of itself. Raises LinkError if it is no QuantStudio."""

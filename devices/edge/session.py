@@ -145,8 +145,10 @@ class Session:
 
     def _take(self, said: Iterable[Said]) -> None:
         """What a driver tells between polls."""
+        ago = 0.0 if self._telling is None else self._telling.heard_ago
         try:
-            if wrong := self._recorder.tell(self.order.instrument, said, self._clock.now()):
+            heard = self._clock.now() - round(ago * 1e6)
+            if wrong := self._recorder.tell(self.order.instrument, said, heard):
                 self._complain(TypeError(wrong))
         except Exception as error:  # noqa: BLE001 - a driver's mistake must not end what it is doing
             self._complain(error)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from devices import simulators
+from devices.drivers.quantstudio_queries import RUN_CHANNELS
 from devices.readings import Flag, Vector
 from devices.simulators.faults import KINDS
 from devices.simulators.ledger import replies
@@ -51,6 +52,7 @@ class Kind:
     settings: Mapping[str, str] = field(default_factory=dict)
     told_once: frozenset[str] = frozenset()  # channels told when they change, not at each poll
     own_time_only: bool = False  # whether only what it stamps itself is in its ledger
+    also_asked: frozenset[str] = frozenset()  # channels of which this is so, as polls tell them, too
     outlasted: Mapping[str, float] = field(default_factory=dict)  # seconds that a fault goes on to act
 
 
@@ -72,7 +74,7 @@ KINDS_OF_DRIVERS = (
     Kind("thermostat"),
     Kind("bme280"),
     # What follows a tag that is never closed can be told from its inside only by waiting.
-    Kind("quantstudio", outlasted={"unclosed": 40.0}),
+    Kind("quantstudio", also_asked=RUN_CHANNELS, outlasted={"unclosed": 40.0}),
     Kind("must_ep20", interval=1.0),
     Kind("metatron", told_once=METATRON_TOLD_ONCE),
     Kind("scpi", options=example("scpi")),
@@ -245,9 +247,10 @@ def findings(lab: Soak, driver: str, since: datetime, before: datetime) -> Findi
     answers = answered(lab, driver, first)
     found = Findings()
     held: dict[str, list[tuple[int, object]]] = defaultdict(list)
+    kind = lab.kinds[driver]
     for key, at, value, flags in stored(lab, driver, since):
         own_time = bool(flags & Flag.INSTRUMENT_TIME)
-        if key in answers and (own_time or not lab.kinds[driver].own_time_only):
+        if key in answers and (own_time or not (kind.own_time_only or key in kind.also_asked)):
             found.stored += 1
             held[key].append((at, value))
             if answer := best(answers[key], value, at, own_time=own_time):
@@ -261,7 +264,7 @@ def findings(lab: Soak, driver: str, since: datetime, before: datetime) -> Findi
             if first <= answer.sent_at <= last and not answer.is_old and calm(answer.sent_at):
                 found.answered += 1
                 known = answer.is_stored or any(map(answer.is_same_sample, of_stored))
-                if key in lab.kinds[driver].told_once:
+                if key in kind.told_once:
                     known = known or answer.value in standing(held[key], answer.sent_at)
                 if not known:
                     found.lost.append(f"{key}={answer.value!r} at {answer.sent_at}")

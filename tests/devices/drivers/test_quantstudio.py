@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from devices import links
-from devices.drivers import quantstudio, quantstudio_recall
+from devices.drivers import quantstudio, quantstudio_recall, quantstudio_wire
 from devices.drivers.quantstudio import QuantStudio
 from devices.drivers.quantstudio_log import stamped
 from devices.errors import ConfigurationError, DriverError, LinkError
@@ -123,7 +123,7 @@ def logged(simulated: Simulated) -> dict[tuple[str, int | None], Any]:
 async def test_a_poll_has_all_that_is_asked() -> None:
     async with machine(runs="none") as (door, _, _), Edge().session(door) as driver:
         readings = {reading.key: reading for reading in await driver.read()}
-    assert all(reading.quality is Quality.GOOD for reading in readings.values())
+    assert not [reading for reading in readings.values() if reading.quality is Quality.BAD]
     assert readings["state"].value == "Idle"
     assert readings["drawer"].value == "Closed"
     assert readings["cover.position"].value == "Down"
@@ -158,7 +158,17 @@ async def test_in_a_run_every_declared_channel_is_delivered() -> None:
     found = {reading.key for reading in [*polled, *edge.readings()]}
     assert {channel.key for channel in QuantStudio.channels_for(edge.options)} - found == set()
     assert found - {channel.key for channel in QuantStudio.channels_for(edge.options)} == set()
-    assert not [reading for reading in [*polled, *edge.readings()] if reading.quality is not Quality.GOOD]
+    assert not [reading for reading in [*polled, *edge.readings()] if reading.quality is Quality.BAD]
+
+
+async def test_a_run_knows_its_protocol_and_sample_volume() -> None:
+    edge = Edge()
+    async with machine() as (door, simulated, clock), edge.session(door) as driver:
+        await turn(simulated, clock, 12)
+        readings = {reading.key: reading.value for reading in await driver.read()}
+        await turn(simulated, clock, 8)
+    assert (readings["progress.protocol"], readings["progress.volume"]) == ("qpcr", 50.0)
+    assert edge.runs()[-1].fields.items() >= {"protocol": "qpcr", "volume": 50.0, "mode": "standard"}.items()
 
 
 async def test_a_run_is_told_with_all_its_lines_and_its_fluorescence() -> None:
@@ -200,6 +210,49 @@ async def test_curves_rise_where_there_is_something_to_amplify() -> None:
 
 
 # ---- coming back
+
+
+@pytest.mark.parametrize(("seconds", "stage"), [(0, None), (12, "PRERUN"), (30, "1")])
+async def test_after_a_lost_link_no_channel_stays_bad(seconds: float, stage: str | None) -> None:
+    edge = Edge()
+    async with machine(delay="2") as (door, simulated, clock):
+        async with edge.session(door) as driver:
+            await turn(simulated, clock, seconds)
+            await driver.read()
+        edge.said.clear()
+        async with edge.session(door) as driver:
+            readings = await driver.read()
+            place = simulated.machine.place
+            where = (stage, place.cycle or None, place.step or None)
+            await turn(simulated, clock, 2)
+            await until(lambda: {"sample.1", "led.current", "heatsink"} <= {r.key for r in edge.readings()})
+    found = {reading.key: reading for reading in [*edge.readings(), *readings]}
+    declared = {c.key for c in QuantStudio.channels_for(edge.options) if c.kind != "vector"}
+    assert declared - found.keys() <= {"clock.offset"}
+    assert not [reading for reading in found.values() if reading.quality is Quality.BAD]
+    assert tuple(found[f"run.{name}"].value for name in ("stage_name", "cycle", "step")) == where
+    assert found["run.stage"].value == (1 if stage == "1" else None)
+
+
+async def test_that_there_is_none_is_told_once_and_again_after_a_missing_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quantstudio, "REPLY_WITHIN", 0.1)
+    told = []
+    async with machine(runs="none") as (door, simulated, _), Edge().session(door) as driver:
+
+        async def polled() -> Quality | None:
+            driver._ask_at = 0.0
+            found = {reading.key: reading.quality for reading in await driver.read()}
+            return found.get("progress.cycle")
+
+        told += [await polled(), await polled()]
+        (session,) = simulated.sessions
+        with monkeypatch.context() as deaf:
+            deaf.setattr(session, "_answer", lambda line: session._send("MESSage Info 1 alive"))
+            told.append(await polled())
+        told.append(await polled())
+    assert told == [Quality.UNCERTAIN, None, Quality.BAD, Quality.UNCERTAIN]
 
 
 async def test_a_lost_link_loses_nothing_of_a_run_and_doubles_nothing() -> None:
@@ -434,6 +487,21 @@ async def test_it_reads_on_through_faults(fault: str, monkeypatch: pytest.Monkey
         return
     wrong = {key: values for key, values in edge.kept().items() if key in truth and values != {truth[key]}}
     assert wrong == {}
+
+
+async def test_a_line_that_waited_within_a_tag_is_told_as_of_when_it_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quantstudio_wire, "TAG_OPEN_MAX", 0.3)
+    edge, ages = Edge(), list[float]()
+    async with machine("unclosed", "unstamped") as (door, simulated, clock), edge.session(door) as driver:
+        driver.tell = lambda said: ages.append(driver.heard_ago)
+        await turn(simulated, clock, 4)
+        await asyncio.sleep(0.35)
+        await turn(simulated, clock, 2)
+        await until(lambda: bool(ages))
+        assert ages[0] == pytest.approx(0.35, abs=0.2)
+        assert driver.heard_ago == 0.0
 
 
 async def test_a_line_without_an_end_ends_the_session() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, strategies as st
 
 from devices import links
 from devices.drivers.quantstudio_wire import (
+    ARRIVALS_APART,
     LINE_BYTES_MAX,
     MESSAGE_BYTES_MAX,
     PIECE_BYTES,
@@ -130,6 +131,27 @@ def test_a_tag_that_is_never_closed_costs_its_own_line_only() -> None:
     clock.now += TAG_OPEN_MAX + 1
     framer.feed(b"OK 6\n")
     assert told == [b"OK 5", b"MESSage Time 1763430788.066 -elapsed=247", b"OK 6"]
+
+
+def test_what_waited_within_a_tag_knows_how_long_whatever_chunks_it_came_in() -> None:
+    clock, told = Clock(), list[tuple[bytes, float]]()
+    framer = Framer(lambda message: told.append((message, framer.held_for)), clock)
+    for at, chunk in enumerate([b"A\nB <quote>\nC\nD", b"1\nE\n", b"", b"F"]):
+        clock.now = 10.0 * at
+        framer.feed(chunk)
+    clock.now = TAG_OPEN_MAX + 5
+    framer.feed(b"G\n")
+    assert told == [(b"A", 0.0), (b"C", 35.0), (b"D1", 25.0), (b"E", 25.0), (b"FG", 0.0)]
+
+
+def test_arrivals_within_a_tag_are_remembered_in_few_places() -> None:
+    clock = Clock()
+    framer = Framer(lambda message: None, clock)
+    framer.feed(b"<quote>\n")
+    for _ in range(10_000):
+        clock.now += TAG_OPEN_MAX / 10_001
+        framer.feed(b"x")
+    assert len(framer._arrived) <= TAG_OPEN_MAX / ARRIVALS_APART + 1
 
 
 @pytest.mark.parametrize(

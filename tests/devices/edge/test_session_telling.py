@@ -30,6 +30,7 @@ class Talker(Driver):
     channels = (Channel("a", "a"), Channel("v", "v", kind="vector"))
     link: StreamLink
     all: list["Talker"] = []
+    ago = 0.0
 
     async def open(self) -> None:
         Talker.all.append(self)
@@ -53,6 +54,7 @@ class Talker(Driver):
         self.lost = error
 
     def hear(self, chunk: bytes) -> None:
+        self.heard_ago = self.ago
         for word in chunk.decode().split():
             self.tell(THINGS[word])
 
@@ -130,6 +132,19 @@ async def test_readings_are_stamped_when_they_are_told(world: World, line: Line)
     assert before <= stamp <= time.time_ns() // 1000
     assert [text for batch in world.batches for text in batch.texts.values()] == ["text"]
     assert [pair for batch in world.batches for pair in batch.seen], "and each poll is noted as answered"
+
+
+async def test_what_was_heard_before_is_stamped_as_of_then(
+    world: World, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Talker, "ago", 20.0)
+    says(line, "reading", "stamped")
+    before = time.time_ns() // 1000 - 20_000_000
+    await told(world, line)
+    after = time.time_ns() // 1000 - 20_000_000
+    times = [stamp for stamp, values in world.rows() if "b" in values or stamp in {STAMP, STAMP + 1}]
+    assert before <= max(times) <= after
+    assert {STAMP, STAMP + 1} <= set(times)
 
 
 async def test_an_instruments_own_stamp_stays(world: World, line: Line) -> None:

@@ -193,6 +193,15 @@ def test_commands_go_by_any_of_their_names(line: str, answer: str) -> None:
     assert observing().say(line) == answer
 
 
+def test_the_variables_of_a_run_are_there_as_long_as_it_is() -> None:
+    bench = observing(runs="once")
+    assert bench.say("1 RET ${Protocol:--} ${SampleVolume:--} ${RunMode:--}") == "OK 1 - - -"
+    assert "No such variable" in bench.say("2 RET ${Protocol}")
+    bench.after(45)
+    assert bench.say("3 RET ${Protocol} ${SampleVolume} ${RunMode}") == "OK 3 qpcr 50.0 standard"
+    assert bench.say("4 PROT? ${Protocol}").startswith("OK 4 <multiline.protocol>\n")
+
+
 def test_capitals_are_the_abbreviation() -> None:
     assert spelled("ACCess") == {"access", "acc"}
     assert spelled("TBC:SETTings?") == {"tbc:settings?", "tbc:sett?"}
