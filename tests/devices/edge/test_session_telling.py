@@ -249,7 +249,7 @@ async def test_a_driver_is_given_its_secrets_and_nobody_else(
 ) -> None:
     named = {"word": {"secret": "TALK"}}
     world.tell(one(line, options=named), one(line, instrument="j"))
-    await until(lambda: world.tally.failures >= 1)
+    await until(lambda: world.tally.failures >= 1 and Talker.all)
     assert "LABSITE_SECRET_TALK_HOSTS" in caplog.text
     monkeypatch.setenv("LABSITE_SECRET_TALK_HOSTS", "127.0.0.1")
     monkeypatch.setenv("LABSITE_SECRET_TALK", "hunter2")
