@@ -21,6 +21,8 @@ edge_name = RegexValidator(
     r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", _("An edge's name: letters a–z, digits and hyphens, at most 40.")
 )
 
+tag = RegexValidator(r"^[\w.-]{1,40}$", _("A tag: letters, digits, -, . and _, at most 40."))
+
 
 class Edge(models.Model):
     """A machine beside instruments, on which one edge worker polls them."""
@@ -76,6 +78,13 @@ class Instrument(models.Model):
     )
     in_service = models.BooleanField(
         _("in service"), default=True, help_text=_("Polled; without the mark it is left alone")
+    )
+    tags = ArrayField(
+        models.CharField(max_length=40, validators=[tag]),
+        default=list,
+        blank=True,
+        verbose_name=_("tags"),
+        help_text=_("Words by which rules and routes choose instruments, such as a room or a project"),
     )
     demo = models.BooleanField(_("demo"), default=False, editable=False)
     retired_at = models.DateTimeField(_("retired"), null=True, blank=True, editable=False)

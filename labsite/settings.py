@@ -26,6 +26,7 @@ ALLOWED_HOSTS = [*hosts.answering_to(HOST), *env_text("LABSITE_ALLOWED_HOSTS").s
 
 INSTALLED_APPS = [
     "labsite.apps.LabsiteConfig",
+    "alerts.apps.AlertsConfig",
     "telemetry.apps.TelemetryConfig",
     "devices.apps.DevicesConfig",
     "unfold.apps.BasicAppConfig",

@@ -1,0 +1,34 @@
+"""What should not be so (rules), where that stands (alarms and their journal), and who is told (notices)."""
+
+from alerts.models.alarms import Alarm, AlarmEvent, Happening, Source
+from alerts.models.notices import (
+    Attempt,
+    Contact,
+    Notice,
+    NoticeKind,
+    NoticeLine,
+    NoticeState,
+    Route,
+    RouteStep,
+)
+from alerts.models.rules import Override, Priority, Revision, Rule, RuleKind
+
+__all__ = [
+    "Alarm",
+    "AlarmEvent",
+    "Attempt",
+    "Contact",
+    "Happening",
+    "Notice",
+    "NoticeKind",
+    "NoticeLine",
+    "NoticeState",
+    "Override",
+    "Priority",
+    "Revision",
+    "Route",
+    "RouteStep",
+    "Rule",
+    "RuleKind",
+    "Source",
+]

@@ -1,0 +1,72 @@
+"""Rules, alarms and contacts for tests."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from importlib import import_module
+from typing import Any
+
+from alerts.changes import Changes
+from alerts.lifecycle import Event
+from alerts.models import Alarm, Contact, Priority, Route, RouteStep, Rule, RuleKind, Source
+from devices.models import Channel, Instrument
+from tests.telemetry.factories import NOW, moment
+
+BUILT_IN: Sequence[dict[str, Any]] = import_module("alerts.migrations.0002_built_in_rules").RULES
+
+
+def built_in_rules() -> None:
+    """Those that come with an empty database; tests with real transactions begin without them."""
+    for fields in BUILT_IN:
+        Rule.objects.get_or_create(name=fields["name"], defaults={**fields, "built_in": True})
+
+
+def rule(kind: str = RuleKind.HIGH, name: str = "", **fields: Any) -> Rule:
+    """A rule above 30, unless another is described."""
+    if kind == RuleKind.HIGH:
+        fields.setdefault("high", 30.0)
+    return Rule.objects.create(name=name or f"{kind} {Rule.objects.count()}", kind=kind, **fields)
+
+
+def alarm(of: Channel | Instrument, by: Rule | None = None, at: float = -60.0, **fields: Any) -> Alarm:
+    """An alarm that was raised so many seconds from NOW, and is journalled and not told yet."""
+    channel = of if isinstance(of, Channel) else None
+    instrument = of.instrument if isinstance(of, Channel) else of
+    by = by or rule(**({"key": channel.key} if channel else {"kind": RuleKind.NOT_CONNECTED}))
+    priority = fields.pop("priority", by.priority)
+    text = fields.pop("text", f"{of} above 30")
+    made = Alarm(
+        rule=by, edge_id=instrument.edge_id, instrument=instrument, channel=channel, since=moment(at),
+        priority=priority, text=text, value=fields.pop("value", 31.5), active=True, held=True,
+        judged_at=moment(at), **fields,
+    )  # fmt: skip
+    changes = Changes(moment(at), Source.INGEST)
+    assert changes.move(made, Event.RAISE, moment(at))
+    changes.save()
+    return made
+
+
+def cleared(of: Alarm, at: float = -30.0) -> Alarm:
+    """The same alarm after its condition is over."""
+    current = Alarm.objects.select_related("rule").get(pk=of.pk)
+    current.active = current.held = False
+    changes = Changes(moment(at), Source.INGEST)
+    assert changes.move(current, Event.LATCH if current.rule.latch else Event.CLEAR, moment(at))
+    changes.save()
+    return current
+
+
+def contact(name: str = "room", transport: str = "webhook", **fields: Any) -> Contact:
+    return Contact.objects.create(name=name, transport=transport, **fields)
+
+
+def route(*contacts: Contact, name: str = "all", every: float = 600.0, **fields: Any) -> Route:
+    """A route to these contacts, one step after the other."""
+    fields.setdefault("least_priority", Priority.LOW)
+    made = Route.objects.create(name=name, **fields)
+    for number, each in enumerate(contacts):
+        RouteStep.objects.create(route=made, contact=each, after=number * every)
+    return made
+
+
+HOUR = timedelta(hours=1)
+__all__ = ["HOUR", "NOW", "alarm", "built_in_rules", "cleared", "contact", "route", "rule"]
