@@ -5,7 +5,6 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
-from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from devices.models import Channel, Edge, Instrument
@@ -51,10 +50,6 @@ class Priority(models.IntegerChoices):
     HIGH = 2, _("high")
     MEDIUM = 3, _("medium")
     LOW = 4, _("low")
-
-
-def _seconds(words: str | Promise, default: float = 0.0) -> models.FloatField:  # type: ignore[type-arg]
-    return models.FloatField(words, default=default, validators=[MinValueValidator(0.0)])
 
 
 class Rule(models.Model):
@@ -109,8 +104,8 @@ class Rule(models.Model):
     event_text = models.CharField(
         _("text within the event"), max_length=200, blank=True, help_text=_("Capitals do not matter")
     )
-    on_delay = _seconds(_("on-delay, s"))
-    off_delay = _seconds(_("off-delay, s"))
+    on_delay = models.FloatField(_("on-delay, s"), default=0.0, validators=[MinValueValidator(0.0)])
+    off_delay = models.FloatField(_("off-delay, s"), default=0.0, validators=[MinValueValidator(0.0)])
     latch = models.BooleanField(_("latch"), default=False, help_text=_("It stands until it is reset"))
     suppressed_by = models.ForeignKey(
         "self",
