@@ -9,8 +9,8 @@ from django.db import connection
 from django.db.models import Manager
 from django.utils.translation import gettext as _
 
+from devices import numbers
 from devices.models import Channel, Instrument, Run
-from labsite.pages import numbers
 from telemetry.models import Event, VectorReading, VectorSample, VectorSampleDemo
 
 CURRENT = ("pending", "running", "paused")

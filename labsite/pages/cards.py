@@ -14,10 +14,9 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from devices import drivers
+from devices import drivers, numbers
 from devices.errors import ConfigurationError
 from devices.models import Channel, Instrument
-from labsite.pages import numbers
 from labsite.pages.beside import Course, courses
 from labsite.pages.standing import WORDED, Normal, Now, Standing, State, stale_after, state
 

@@ -12,9 +12,9 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from devices import numbers
 from devices.models import Channel, Edge, Instrument, Latest, Run
 from devices.readings import Quality
-from labsite.pages import numbers
 from labsite.pages.beside import VectorShown
 from labsite.pages.cards import natural
 from labsite.pages.standing import Standing, state

@@ -27,7 +27,7 @@ from playwright.sync_api import (
 )
 
 from devices.models import Channel, Instrument
-from labsite.pages import numbers
+from devices import numbers
 from telemetry import partitions
 from telemetry.models import Gap, Sample
 from tests import factories
