@@ -132,10 +132,10 @@ class EdgeAdmin(ForStaff):
 @admin.register(Instrument)
 class InstrumentAdmin(ForStaff):
     offers = ("add", "change")
-    list_display = ("name", "driver", "edge", "address", "interval", "in_service", "demo")
+    list_display = ("name", "driver", "edge", "address", "interval", "in_service", "shown_tags", "demo")
     list_filter = (RetiredFilter, "edge", "driver", "in_service", "demo")
     list_select_related = ("edge",)
-    search_fields = ("name", "address")
+    search_fields = ("name", "address", "tags")
     actions = ("test_connection", "take_out_of_service", "put_into_service", "retire")
     change_form_after_template = "devices/test_connection.html"
 
@@ -205,7 +205,11 @@ class InstrumentAdmin(ForStaff):
             sets.append((_("Options of the driver"), {"fields": options}))
         return sets
 
-    shown: ClassVar = ("name", "driver", "edge", "address", "interval", "in_service")
+    shown: ClassVar = ("name", "driver", "edge", "address", "interval", "in_service", "tags")
+
+    @admin.display(description=_("tags"))
+    def shown_tags(self, instrument: Instrument) -> str:
+        return " ".join(instrument.tags)
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Field | None:
         if db_field.name == "edge":

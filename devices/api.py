@@ -89,7 +89,7 @@ class InstrumentSerializer(serializers.ModelSerializer[Instrument]):
         model = Instrument
         fields: ClassVar = [
             "id", "name", "driver", "edge", "address", "options", "interval", "in_service",
-            "demo", "revision", "created_at", "retired_at",
+            "tags", "demo", "revision", "created_at", "retired_at",
         ]  # fmt: skip
         read_only_fields: ClassVar = ["id", "demo", "revision", "created_at", "retired_at"]
 

@@ -49,6 +49,13 @@ class Retired(YesNo):
         return qs.filter(retired_at__isnull=value != "true")
 
 
+class Tagged(filters.CharFilter):
+    """Lists those that have this tag among theirs."""
+
+    def filter(self, qs: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return qs.filter(**{f"{self.field_name}__contains": [value]}) if value else qs
+
+
 class EdgeFilter(filters.FilterSet):
     name = filters.CharFilter()
     retired = Retired(field_name="retired_at")
@@ -63,13 +70,14 @@ class InstrumentFilter(filters.FilterSet):
     search = filters.CharFilter(field_name="name", lookup_expr="icontains", label="part of the name")
     driver = filters.CharFilter()
     edge = filters.CharFilter(field_name="edge__name")
+    tag = Tagged(field_name="tags", label="one of its tags")
     in_service = YesNo()
     demo = YesNo()
     retired = Retired(field_name="retired_at")
 
     class Meta:
         model = Instrument
-        fields: ClassVar = ["name", "driver", "edge", "in_service", "demo", "retired"]
+        fields: ClassVar = ["name", "driver", "edge", "tag", "in_service", "demo", "retired"]
 
 
 class ChannelFilter(filters.FilterSet):

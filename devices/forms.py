@@ -89,6 +89,21 @@ def listed(items: list[Any]) -> str:
     return f"[\n{lines}\n]" if items else "[]"
 
 
+class WordsField(forms.CharField):
+    """Words between blanks or commas, for a list of them."""
+
+    widget = UnfoldAdminTextInputWidget(attrs={"autocomplete": "off", "spellcheck": "false"})
+
+    def prepare_value(self, value: Any) -> Any:
+        return " ".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        return (super().to_python(value) or "").replace(",", " ").split()
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return self.to_python(self.prepare_value(initial)) != self.to_python(data)
+
+
 class SecretField(forms.CharField):
     """The name of a secret, never the secret itself."""
 
@@ -183,11 +198,18 @@ class InstrumentForm(forms.ModelForm):  # type: ignore[type-arg]
 
     driver_name: ClassVar = ""
     driver = forms.ChoiceField(widget=UnfoldAdminSelectWidget, help_text=_("What kind of instrument it is"))
+    tags = WordsField(
+        required=False,
+        help_text=_(
+            "Words by which rules and routes choose instruments, such as a room or a project; "
+            "blanks or commas between them"
+        ),
+    )
     options_of = forms.CharField(widget=forms.HiddenInput, required=False)
 
     class Meta:
         model = Instrument
-        fields = ("name", "driver", "edge", "address", "interval", "in_service")
+        fields = ("name", "driver", "edge", "address", "interval", "in_service", "tags")
 
     def __init__(self, data: Any = None, files: Any = None, **kwargs: Any) -> None:
         self.options = {option.name: option for option in declared_options(self.driver_name)}

@@ -115,10 +115,12 @@ def save_instrument(instrument: Instrument, by: Person) -> Instrument:
 
 
 def check_instrument(instrument: Instrument) -> None:
-    """Raises ValidationError; fills nothing in but puts options into their declared types."""
+    """Raises ValidationError; puts options into their declared types, and keeps a tag only once."""
     if instrument.retired_at:
         raise ValidationError("this instrument is retired; add it anew under a name of its own")
     _place(instrument)
+    if isinstance(instrument.tags, list):
+        instrument.tags = list(dict.fromkeys(instrument.tags))
     instrument.full_clean()
     if instrument.edge.retired_at:
         raise ValidationError({"edge": f"edge {instrument.edge} is retired"})

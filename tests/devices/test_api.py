@@ -203,6 +203,21 @@ def test_a_question_that_means_nothing_names_its_parameter(
     assert (answer.status_code, list(answer.json())) == (400, [parameter])
 
 
+def test_tags_are_words_and_found_by(api: APIClient) -> None:
+    made = api.post(URL, bath(tags=["room-214", "project_é", "room-214"])).json()
+    factories.instrument("Other", tags=["room-21"])
+    assert made["tags"] == ["room-214", "project_é"]
+    assert names(api.get(URL + "?tag=room-214")) == ["Bath 1"]
+    assert names(api.get(URL + "?tag=room")) == []
+    assert api.patch(f"{URL}{made['id']}/", {"tags": []}).json()["tags"] == []
+
+
+@pytest.mark.parametrize("tags", [["two words"], [""], ["x" * 41], "room", [None], ["a,b"]])
+def test_what_is_no_tag_is_refused(api: APIClient, tags: Any) -> None:
+    answer = api.post(URL, bath(tags=tags))
+    assert (answer.status_code, list(answer.json())) == (400, ["tags"])
+
+
 def test_pages_follow_each_other(api: APIClient) -> None:
     for number in range(5):
         factories.instrument(f"Bath {number}")

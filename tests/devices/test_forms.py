@@ -61,6 +61,18 @@ def test_they_are_shown_as_they_are_written(browser: Client) -> None:
     assert saved() == options
 
 
+def test_tags_are_written_as_words(browser: Client) -> None:
+    assert browser.post(ADD, level(tags=" room-214,pcr  ß ,")).status_code == 302
+    instrument = Instrument.objects.get(name="Level")
+    assert instrument.tags == ["room-214", "pcr", "ß"]
+    url = f"{LIST}{instrument.pk}/change/"
+    assert 'value="room-214 pcr ß"' in browser.get(url).content.decode()
+    assert "Level" in browser.get(LIST + "?q=room-2").content.decode()
+    assert "tags" in errors(browser.post(url, level(tags="a/b")))
+    assert browser.post(url, level(tags="")).status_code == 302
+    assert Instrument.objects.get(name="Level").tags == []
+
+
 def test_what_is_left_empty_is_the_default(browser: Client) -> None:
     assert browser.post(ADD, level(option_parts=" ", option_word="")).status_code == 302
     assert saved() == {}
