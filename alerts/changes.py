@@ -60,6 +60,8 @@ class Changes:
     source: Source
     alarms: dict[int, Alarm] = field(default_factory=dict)  # by their place in memory
     journal: list[AlarmEvent] = field(default_factory=list)
+    causes: list[tuple[Alarm, Alarm]] = field(default_factory=list)  # whose consequence which is
+    wakes: bool = False  # there is something else for the outbox
 
     def touch(self, alarm: Alarm) -> None:
         """It has changed (what it remembers) without an event."""
@@ -87,11 +89,17 @@ class Changes:
         row = AlarmEvent(
             alarm=alarm, event=event, before=before, after=after, at=at, stored_at=self.now, past=past,
             priority=alarm.priority, value=alarm.value, by=by, source=self.source, comment=comment[:1000],
-            until=until, told_at=self.now if is_quiet(before, after, event) else None,
+            until=until, told_at=self.now if is_quiet(before, after, event, past=past) else None,
         )  # fmt: skip
         self.journal.append(row)
         self.touch(alarm)
         return True
+
+    def blame(self, alarm: Alarm, cause: Alarm) -> None:
+        """It is a consequence of this one, which may not be stored yet."""
+        if cause.pk is None or alarm.cause_id != cause.pk:
+            self.causes.append((alarm, cause))
+            self.touch(alarm)
 
     def note_past(self, alarm: Alarm, event: Event, at: datetime) -> None:
         """An excursion learnt too late: history, which moves nothing and is told to nobody."""
@@ -114,21 +122,30 @@ class Changes:
 
     def save(self) -> None:
         """Write all of it; raises Conflict, after which the transaction must be given up."""
-        made = [alarm for alarm in self.alarms.values() if alarm.pk is None]
         kept = [alarm for alarm in self.alarms.values() if alarm.pk is not None]
-        if made:
-            Alarm.objects.bulk_create(made, batch_size=2_000)
+        causes = {id(cause): cause for _, cause in self.causes if cause.pk is None}
+        Alarm.objects.bulk_create(list(causes.values()))
+        for alarm, cause in self.causes:
+            alarm.cause = cause
+        made = [alarm for alarm in self.alarms.values() if alarm.pk is None]
+        Alarm.objects.bulk_create(made, batch_size=2_000)
         if kept:
             _update(kept)
         if self.journal:
             AlarmEvent.objects.bulk_create(self.journal, batch_size=2_000, ignore_conflicts=True)
             _log(self.journal)
+        if self.journal or self.wakes:
             notify()
-        self.alarms, self.journal = {}, []
+        self.alarms, self.journal, self.causes, self.wakes = {}, [], [], False
 
 
-def is_quiet(before: State, after: State, event: Event) -> bool:
-    """Whether a change is for the journal only: what is aside tells nobody what its condition does."""
+def is_quiet(before: State, after: State, event: Event, *, past: bool) -> bool:
+    """Whether a change is for the journal only: what is aside tells nobody what its condition does.
+
+    Of what is learnt late only that it latched is told.
+    """
+    if past:
+        return event is not Event.LATCH
     return before == after and before in ASIDE and event in (Event.RAISE, Event.CLEAR, Event.LATCH)
 
 

@@ -7,14 +7,17 @@ alarm stands, while the instrument has a run, and always while it is out of serv
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import Q
+from django.utils import timezone
 
 from alerts.changes import Changes
-from alerts.lifecycle import ASIDE, STANDING, Event, State
+from alerts.lifecycle import STANDING, Event, State
 from alerts.models import Alarm, RuleKind
 from devices.models import Run
+
+GRACE = timedelta(seconds=10)  # after its end a cause counts still: what it caused ends a moment later
 
 # Whose consequence an alarm of a kind can be.
 CAUSES: dict[str, tuple[str, ...]] = {
@@ -42,7 +45,9 @@ class Reasons:
             edges = {alarm.edge_id for alarm in alarms if alarm.edge_id}
             found = Alarm.objects.filter(edge__in=edges).select_related("rule")
             wanted = Q(rule__in=rules) | Q(rule__kind__in=kinds)
-            standing = list(found.filter(wanted).filter(Q(held=True) | Q(state__in=STANDING)))
+            lately = timezone.now() - GRACE
+            stands = Q(held=True) | Q(state__in=STANDING) | Q(cleared_at__gt=lately)
+            standing = list(found.filter(wanted).filter(stands))
         watched = {
             alarm.instrument_id for alarm in alarms if alarm.rule.suppressed_in and alarm.instrument_id
         }
@@ -54,7 +59,7 @@ class Reasons:
         rule = alarm.rule
         if alarm.instrument is not None and (alarm.instrument.retired_at or not alarm.instrument.in_service):
             return True, None
-        for other in (*also, *self.standing):
+        for other in (*(each for each in also if each.held or each.active), *self.standing):
             if other is not alarm and other.pk != (alarm.pk or -1) and _covers(other, alarm):
                 return True, other
         is_in_run = any((alarm.instrument_id, state) in self.runs for state in rule.suppressed_in)
@@ -62,25 +67,33 @@ class Reasons:
 
 
 def _covers(cause: Alarm, alarm: Alarm) -> bool:
-    if not (cause.held or cause.active) and cause.state not in STANDING:
-        return False
+    """Whether what stands at the same instrument, or at its edge, is why this one would."""
     is_same_instrument = cause.instrument_id is not None and cause.instrument_id == alarm.instrument_id
     is_of_edge = cause.instrument_id is None and cause.edge_id is not None and cause.edge_id == alarm.edge_id
-    if cause.rule_id == alarm.rule.suppressed_by_id:
-        return is_same_instrument or is_of_edge
-    if cause.rule.kind not in CAUSES.get(alarm.rule.kind, ()):
+    if not (is_same_instrument or is_of_edge):
         return False
-    # One that people have put aside is the cause all the same, and as silent as they wanted it.
-    return (cause.held or cause.active) and (is_same_instrument or is_of_edge)
+    return cause.rule_id == alarm.rule.suppressed_by_id or cause.rule.kind in CAUSES.get(alarm.rule.kind, ())
 
 
-def settle(alarm: Alarm, changes: Changes, at: datetime, reasons: Reasons | None = None) -> None:
-    """Of an alarm that has just come back to normal from aside: suppressed, raised anew, or normal."""
-    if State(alarm.state) in ASIDE or alarm.state != State.NORMAL:
+def settle(
+    alarm: Alarm,
+    changes: Changes,
+    at: datetime,
+    reasons: Reasons | None = None,
+    also: Iterable[Alarm] = (),
+) -> None:
+    """Bring an alarm's state in line with its condition and with what suppresses it; shelved it stays."""
+    state = State(alarm.state)
+    if state in (State.SHELVED, State.OUT):
         return
-    suppressed, cause = (reasons or Reasons.of([alarm])).why(alarm)
-    if suppressed and (alarm.active or cause is not None):
-        alarm.cause = cause
-        changes.move(alarm, Event.SUPPRESS, at)
+    suppressed, cause = (reasons or Reasons.of([alarm])).why(alarm, also) if alarm.active else (False, None)
+    if state == State.SUPPRESSED and not suppressed:
+        changes.move(alarm, Event.UNSUPPRESS, at)
+    if suppressed:
+        if cause is not None:
+            changes.blame(alarm, cause)
+        changes.move(alarm, Event.SUPPRESS, at)  # where the table lets it
     elif alarm.active:
         changes.move(alarm, Event.RAISE, at)
+    elif alarm.state in (State.UNACKNOWLEDGED, State.ACKNOWLEDGED):
+        changes.move(alarm, Event.LATCH if alarm.rule.latch else Event.CLEAR, at)

@@ -7,18 +7,23 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
 from django.db import DataError, connection, transaction
 
+from alerts import evaluation, rulebook
+from alerts.evaluation import News
 from devices.models import PUSH_EDGE, Edge
 from devices.wire import Batch, Malformed, Parcel, as_bytes, unpack
 from telemetry import deliveries, events, gaps, latest, roster, runs, store, vectors
 from telemetry.beside import NOTHING, Beside
 from telemetry.columns import Columns, joined
+from telemetry.events import NewEvent
 from telemetry.intake import Intake, intake
 from telemetry.models import RejectedBatch
+from telemetry.runs import RunChange
 
 LIVE = "live"
 SHIFT_MAX = 1 << 53  # µs; 285 years
@@ -67,8 +72,14 @@ def ingest(edge: Edge, parcel: Parcel, now: datetime) -> Outcome:
         with transaction.atomic():
             return _ingest(edge, spool, parcel, now)
     except BaseException:
-        roster.forget(edge.pk)
+        _forget(edge.pk)
         raise
+
+
+def _forget(edge: int) -> None:
+    """What was looked up in a transaction that is rolled back."""
+    roster.forget(edge)
+    rulebook.forget(edge)
 
 
 def _ingest(edge: Edge, spool: UUID, parcel: Parcel, now: datetime) -> Outcome:
@@ -76,14 +87,17 @@ def _ingest(edge: Edge, spool: UUID, parcel: Parcel, now: datetime) -> Outcome:
     works = _register(edge, spool, parcel)
     for work in works:
         _open(work, known)
-    columns = _store(works, now)
+    columns, happened = _store(works, now)
     live = parcel.track == LIVE and bool(works)
+    evaluation.judge(_news(edge, works, columns, happened, live=live), now)
     if live:
         _show(works, columns, now)
     gaps.store(edge.pk, [gap for work in works if work.intake for gap in work.intake.gaps])
     _keep_rejected(edge, spool, works, now)
     through = deliveries.settle(edge.pk, spool, parcel.kept_from)
     if live:
+        if through >= works[-1].sequence:
+            evaluation.reached(edge.pk, columns, now)
         _notify(edge)
     rejected = {work.sequence: work.reason for work in works if not work.intake}
     stored = [sequence for sequence in parcel.sequences if sequence not in rejected]
@@ -98,13 +112,14 @@ def reingest(rejected: RejectedBatch, now: datetime) -> str:
         with transaction.atomic():
             known = roster.of_edge(rejected.edge_id, deliveries.turn(rejected.edge_id))
             _open(work, known)
-            _store([work], now)
+            columns, happened = _store([work], now)
+            evaluation.judge(_news(rejected.edge, [work], columns, happened, live=False), now)
             if work.intake:
                 gaps.store(rejected.edge_id, work.intake.gaps)
             if not work.reason:
                 rejected.delete()
     except BaseException:
-        roster.forget(rejected.edge_id)
+        _forget(rejected.edge_id)
         raise
     return work.reason
 
@@ -142,7 +157,7 @@ def push(batch: Batch, kinds: Kinds, now: datetime) -> Verdict:
         with transaction.atomic():
             return _push(edge, batch, kinds, now)
     except BaseException:
-        roster.forget(edge.pk)
+        _forget(edge.pk)
         raise
 
 
@@ -164,6 +179,7 @@ def _push(edge: Edge, batch: Batch, kinds: Kinds, now: datetime) -> Verdict:
     store.store(fresh)
     vectors.store(new, now)
     if len(fresh) or new:
+        evaluation.judge(News(edge.pk, live=True, columns=fresh), now)
         shown = store.judged(joined([fresh, vectors.shown(new)] if new else [fresh]), now)
         latest.show(latest.not_older(shown.by_time()), now)
         _notify(edge)
@@ -215,34 +231,57 @@ def _open(work: Work, known: roster.Roster) -> None:
         work.reason = work.intake.refused
 
 
-def _store(works: Sequence[Work], now: datetime) -> Columns:
+class Happened(NamedTuple):
+    """What of events and runs is news."""
+
+    events: list[NewEvent]
+    runs: list[RunChange]
+
+
+def _store(works: Sequence[Work], now: datetime) -> tuple[Columns, Happened]:
     """Write all readings together; if one batch's cannot be stored, each batch by itself."""
     columns = _judged(works, now)
     try:
         with transaction.atomic():
-            _write(works, columns, now)
+            return columns, _write(works, columns, now)
     except DataError:
-        for work in works:
-            _store_alone(work, now)
-        columns = _judged(works, now)
-    return columns
+        each = [_store_alone(work, now) for work in works]
+        happened = Happened([e for one in each for e in one.events], [r for one in each for r in one.runs])
+        return _judged(works, now), happened
 
 
-def _write(works: Sequence[Work], columns: Columns, now: datetime) -> None:
+def _write(works: Sequence[Work], columns: Columns, now: datetime) -> Happened:
     """`columns` are all readings of these batches."""
     store.store(columns)
     vectors.store([vector for work in works for vector in work.beside.vectors], now)
-    events.store([event for work in works for event in work.beside.events], now)
-    runs.store([run for work in works for run in work.beside.runs], now)
+    return Happened(
+        events.store([event for work in works for event in work.beside.events], now),
+        runs.store([run for work in works for run in work.beside.runs], now),
+    )
 
 
-def _store_alone(work: Work, now: datetime) -> None:
+def _store_alone(work: Work, now: datetime) -> Happened:
     try:
         with transaction.atomic():
-            _write([work], _judged([work], now), now)
+            return _write([work], _judged([work], now), now)
     except DataError as error:
         work.intake = None
         work.reason = f"not to be stored: {error}"
+        return Happened([], [])
+
+
+def _news(edge: Edge, works: Sequence[Work], columns: Columns, happened: Happened, *, live: bool) -> News:
+    """What the alarms are judged by."""
+    taken = [work.intake for work in works if work.intake]
+    return News(
+        edge.pk,
+        live,
+        columns,
+        [gap for each in taken for gap in each.gaps],
+        {key: time for each in taken for key, time in each.seen.items()},
+        happened.events,
+        happened.runs,
+    )
 
 
 def _judged(works: Sequence[Work], now: datetime) -> Columns:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
@@ -16,7 +18,7 @@ INSERT INTO event (instrument_id, time, kind, text, fields, flags)
 SELECT * FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::text[], %s::jsonb[], %s::int2[])
     AS told(instrument, time, kind, text, fields, flags)
 ORDER BY instrument, time, kind, text
-ON CONFLICT DO NOTHING
+ON CONFLICT DO NOTHING RETURNING instrument_id, time, kind, text
 """
 
 # Far-off times are kept, as those of samples are: nobody knows how old the events are.
@@ -29,10 +31,22 @@ DELETE FROM event WHERE id IN (
 ROWS_AT_ONCE = 10_000
 
 
-def store(events: Sequence[StoredEvent], now: datetime) -> None:
-    """Write events, inside a transaction: the same kind, text and time of an instrument is the same event."""
+class NewEvent(NamedTuple):
+    """An event that was not known before."""
+
+    instrument: UUID
+    time: datetime
+    kind: str
+    text: str
+
+
+def store(events: Sequence[StoredEvent], now: datetime) -> list[NewEvent]:
+    """Write events, inside a transaction: the same kind, text and time of an instrument is the same event.
+
+    Returns those that are new.
+    """
     if not events:
-        return
+        return []
     oldest, newest = samples.near(now)
     rows = [
         (
@@ -47,6 +61,7 @@ def store(events: Sequence[StoredEvent], now: datetime) -> None:
     ]
     with connection.cursor() as cursor:
         cursor.execute(INSERT, [list(column) for column in zip(*rows, strict=True)])
+        return [NewEvent(*row) for row in cursor.fetchall()]
 
 
 def drop_expired(now: datetime) -> None:

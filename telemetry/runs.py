@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
@@ -34,6 +36,14 @@ ON CONFLICT (instrument_id, key) DO UPDATE SET
     start = EXCLUDED.start, "end" = EXCLUDED."end", fields = EXCLUDED.fields, told_at = EXCLUDED.told_at,
     flags = EXCLUDED.flags
 WHERE {new} > {stored}
+RETURNING instrument_id, key, id, coalesce(nullif(title, ''), key), state, told_at, start, "end"
+"""
+# Held until the commit, so that what is written is a change of what was read.
+BEFORE = """
+SELECT r.instrument_id, r.key, r.state FROM devices_run r
+JOIN unnest(%s::uuid[], %s::text[]) AS told(instrument, key)
+    ON r.instrument_id = told.instrument AND r.key = told.key
+ORDER BY r.id FOR NO KEY UPDATE OF r
 """
 UPSERT = NEWER.format(
     told=RANK.format("told", ended=RUN_ENDED),
@@ -42,13 +52,27 @@ UPSERT = NEWER.format(
 )
 
 
-def store(runs: Sequence[StoredRun], now: datetime) -> None:
+class RunChange(NamedTuple):
+    """A newer word on a run than there was. `before`: the state it was in; "" if it is new."""
+
+    instrument: UUID
+    run: int
+    title: str
+    before: str
+    after: str
+    time: datetime
+    start: datetime | None
+    end: datetime | None
+
+
+def store(runs: Sequence[StoredRun], now: datetime) -> list[RunChange]:
     """Write words on runs, inside a transaction; one that is older than what is stored changes nothing.
 
     A word that is ahead of the centre's clock counts as of now: it must not outlast those that follow.
+    Returns what has changed; of several words on one run only the latest.
     """
     if not runs:
-        return
+        return []
     oldest, newest = samples.near(now)
     rows = [
         (
@@ -59,7 +83,13 @@ def store(runs: Sequence[StoredRun], now: datetime) -> None:
         for run in runs
     ]
     with connection.cursor() as cursor:
+        cursor.execute(BEFORE, [[run.instrument for run in runs], [run.key for run in runs]])
+        before = {(instrument, key): state for instrument, key, state in cursor.fetchall()}
         cursor.execute(UPSERT, [list(column) for column in zip(*rows, strict=True)])
+        return [
+            RunChange(instrument, run, title, before.get((instrument, key), ""), *rest)
+            for instrument, key, run, title, *rest in cursor.fetchall()
+        ]
 
 
 def drop_expired(now: datetime) -> None:

@@ -207,6 +207,7 @@ class Migration(migrations.Migration):
                 ("judged_at", models.DateTimeField(null=True)),
                 ("memory", models.JSONField(default=dict)),
                 ("past", models.JSONField(default=dict)),
+                ("chatter_at", models.DateTimeField(null=True)),
                 ("version", models.PositiveIntegerField(default=0)),
                 (
                     "acknowledged_by",
@@ -424,6 +425,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("enabled", models.BooleanField(default=True, verbose_name="enabled")),
+                ("hold_until", models.DateTimeField(editable=False, null=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 (
                     "next",
@@ -521,6 +523,7 @@ class Migration(migrations.Migration):
                             ("repeat", "reminder"),
                             ("escalation", "escalation"),
                             ("chatter", "chatter"),
+                            ("calm", "end of chatter"),
                             ("happening", "event"),
                             ("daily", "daily word"),
                             ("test", "test"),
@@ -1050,7 +1053,7 @@ class Migration(migrations.Migration):
                     models.Q(("state", "normal"), _negated=True),
                     ("active", True),
                     ("held", True),
-                    ("unknown", True),
+                    models.Q(("past", {}), _negated=True),
                     _connector="OR",
                 ),
                 fields=["edge"],
@@ -1082,6 +1085,12 @@ class Migration(migrations.Migration):
                 condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="alarms_due"
             ),
         ),
+        migrations.AddIndex(
+            model_name="alarm",
+            index=models.Index(
+                condition=models.Q(("chatter_at__isnull", False)), fields=["id"], name="alarms_chattering"
+            ),
+        ),
         migrations.AddConstraint(
             model_name="alarm",
             constraint=models.UniqueConstraint(
@@ -1089,6 +1098,23 @@ class Migration(migrations.Migration):
                 name="one_alarm_per_rule_and_thing",
                 nulls_distinct=False,
             ),
+        ),
+        migrations.CreateModel(
+            name="Reach",
+            fields=[
+                (
+                    "edge",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="reach",
+                        serialize=False,
+                        to="devices.edge",
+                    ),
+                ),
+                ("complete_at", models.DateTimeField()),
+                ("stored_at", models.DateTimeField()),
+            ],
         ),
         migrations.RunSQL(COUNT_UP, COUNT_NO_MORE),
     ]

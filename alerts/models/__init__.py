@@ -1,6 +1,14 @@
 """What should not be so (rules), where that stands (alarms and their journal), and who is told (notices)."""
 
-from alerts.models.alarms import Alarm, AlarmEvent, Happening, Source
+from alerts.models.alarms import Alarm, AlarmEvent, Happening, Reach, Source
+from alerts.models.matrix import (
+    CommandOutcome,
+    MatrixCommand,
+    MatrixMessage,
+    MatrixPerson,
+    MatrixRoom,
+    MatrixStranger,
+)
 from alerts.models.notices import (
     Attempt,
     Contact,
@@ -17,14 +25,21 @@ __all__ = [
     "Alarm",
     "AlarmEvent",
     "Attempt",
+    "CommandOutcome",
     "Contact",
     "Happening",
+    "MatrixCommand",
+    "MatrixMessage",
+    "MatrixPerson",
+    "MatrixRoom",
+    "MatrixStranger",
     "Notice",
     "NoticeKind",
     "NoticeLine",
     "NoticeState",
     "Override",
     "Priority",
+    "Reach",
     "Revision",
     "Route",
     "RouteStep",

@@ -79,6 +79,7 @@ class Alarm(models.Model):
     judged_at = models.DateTimeField(null=True)  # up to this reading
     memory = models.JSONField(default=dict)  # what else the kind of rule remembers
     past = models.JSONField(default=dict)  # the same for readings that came late
+    chatter_at = models.DateTimeField(null=True)  # since when it chatters and is not told: alerts.chatter
     version = models.PositiveIntegerField(default=0)  # counts changes
     objects = AlarmQuerySet.as_manager()
 
@@ -95,11 +96,12 @@ class Alarm(models.Model):
         indexes = [
             models.Index(
                 fields=["edge"],
-                condition=~Q(state=State.NORMAL) | Q(active=True) | Q(held=True) | Q(unknown=True),
+                condition=~Q(state=State.NORMAL) | Q(active=True) | Q(held=True) | ~Q(past={}),
                 name="alarms_at_work",
             ),
             models.Index(fields=["priority", "raised_at"], condition=Q(state__in=STANDING), name="standing"),
             models.Index(fields=["due_at"], condition=Q(due_at__isnull=False), name="alarms_due"),
+            models.Index(fields=["id"], condition=Q(chatter_at__isnull=False), name="alarms_chattering"),
         ]
         permissions = [
             ("acknowledge_alarm", "Can acknowledge and comment on alarms, and reset them"),
@@ -151,6 +153,17 @@ class AlarmEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.alarm}: {self.event} at {self.at}"
+
+
+class Reach(models.Model):
+    """Up to when all readings of an edge are at the centre: what a clock may judge goes no further."""
+
+    edge = models.OneToOneField(Edge, models.CASCADE, primary_key=True, related_name="reach")
+    complete_at = models.DateTimeField()  # by the edge's readings
+    stored_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.edge_id} up to {self.complete_at}"
 
 
 class Happening(models.Model):

@@ -40,6 +40,7 @@ class Contact(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="contacts"
     )
+    hold_until = models.DateTimeField(null=True, editable=False)  # it is away, or asked for patience
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -138,6 +139,7 @@ class NoticeKind(models.TextChoices):
     REPEAT = "repeat", _("reminder")
     ESCALATION = "escalation", _("escalation")
     CHATTER = "chatter", _("chatter")
+    CALM = "calm", _("end of chatter")
     HAPPENING = "happening", _("event")
     DAILY = "daily", _("daily word")
     TEST = "test", _("test")

@@ -463,7 +463,7 @@ def test_a_live_batch_costs_no_statement_per_instrument(tmp_path: Path) -> None:
         kinds = [line.split(b"\t")[3] for line in trace.read().splitlines() if line.count(b"\t") >= 3]
     assert Latest.objects.count() == 60
     statements = [kind for kind in kinds if kind in (b"Query", b"Parse")]
-    assert 5 < len(statements) <= 16
+    assert 5 < len(statements) <= 20  # 4 of them to judge the alarms
 
 
 def test_what_a_failed_transaction_made_is_forgotten(committed: None) -> None:
