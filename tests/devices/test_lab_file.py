@@ -177,7 +177,7 @@ def test_any_option_survives_the_round_trip(options: dict[str, object], name: st
     text = lab_file.export()
     assert applied(text) == []
     lab = lab_file.parse(text, "lab.toml")
-    (entry,) = [entry for entry in lab.instruments if entry.name == unique]
+    (entry,) = [entry for entry in lab.of("instrument") if entry.name == unique]
     assert entry.table.get("options", {}) == saved.options
     Instrument.objects.filter(pk=saved.pk).delete()
 
@@ -344,6 +344,6 @@ def test_nulls_of_a_form_are_left_out_of_a_file() -> None:
     factories.instrument("Level", driver="probe", options=options)
     exported = lab_file.export()
     assert "low" not in exported
-    assert lab_file.parse(exported, "x").instruments[0].table["options"] == {
+    assert lab_file.parse(exported, "x").of("instrument")[0].table["options"] == {
         "parts": [{"key": "a", "more": [1]}]
     }

@@ -73,7 +73,7 @@ def test_what_the_document_names_is_there() -> None:
         assert scheme in importlib.import_module("devices.links").LINKS, scheme
     lab = re.search(r"```toml\n(\[\[instrument\]\].*?)```", DOCUMENT, re.DOTALL)
     assert lab is not None
-    assert lab_file.parse(lab[1], "drivers.md").instruments[0].table["driver"] == "kelda_c20"
+    assert lab_file.parse(lab[1], "drivers.md").of("instrument")[0].table["driver"] == "kelda_c20"
 
 
 @pytest.mark.parametrize(

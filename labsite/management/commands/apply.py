@@ -6,22 +6,27 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from devices import lab_file, services
+from devices.lab_file import LabFileError
+from devices.services import OPERATOR
+from labsite import lab_file
 
 
 class Command(BaseCommand):
-    help = "Make edges and instruments as a TOML file says, all of it or, if there is an error, nothing."
+    help = (
+        "Make edges, instruments, rules, contacts and routes as a TOML file says: all of it or, if there is "
+        "an error, nothing."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", metavar="FILE.toml", type=Path)
         parser.add_argument("--dry-run", action="store_true", help="only print what would change")
-        parser.add_argument("--prune", action="store_true", help="retire what the file leaves out")
+        parser.add_argument("--prune", action="store_true", help="retire or delete what the file leaves out")
 
     def handle(self, *args: Any, file: Path, dry_run: bool, prune: bool, **options: Any) -> None:
         try:
             lab = lab_file.read(file)
-            changes = lab_file.apply(lab, by=services.OPERATOR, prune=prune, dry_run=dry_run)
-        except lab_file.LabFileError as error:
+            changes = lab_file.apply(lab, by=OPERATOR, prune=prune, dry_run=dry_run)
+        except LabFileError as error:
             raise CommandError(f"{error}\nNothing was changed.") from None
         for change in changes:
             self.stdout.write(str(change))
