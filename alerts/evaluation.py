@@ -186,11 +186,7 @@ def _judge_texts(book: Book, columns: Columns, good: Bools, sayings: Sayings) ->
     for row in np.flatnonzero(book.is_text[sayings.watch]).tolist():
         reading, watch = sayings.reading[row], book.watches[sayings.watch[row]]
         text = None if columns.text is None else columns.text[reading]
-        if text is None or not good[reading]:
-            sayings.truth[row] = Truth.UNKNOWN
-        else:
-            is_it = text.strip().casefold() == watch.value.strip().casefold()
-            sayings.truth[row] = Truth(int(is_it == (watch.rule.kind == RuleKind.EQUALS)))
+        sayings.truth[row] = rulebook.text_truth(watch, text, good=bool(good[reading]))
 
 
 def _judge_rates(book: Book, columns: Columns, good: Bools, sayings: Sayings) -> None:

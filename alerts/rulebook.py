@@ -16,7 +16,7 @@ import numpy as np
 from django.db import connection
 from numpy.typing import NDArray
 
-from alerts.conditions import SECOND, Bools, Delays, Limits
+from alerts.conditions import SECOND, Bools, Delays, Limits, Truth
 from alerts.models import Override, Route, Rule, RuleKind
 from alerts.models.rules import VALUE_KINDS
 from devices.models import PUSH_EDGE, Channel, Edge, Instrument
@@ -85,6 +85,14 @@ def _limits(watch: Watch) -> tuple[float, float, float, float, float]:
         number if kind == RuleKind.EQUALS else np.nan,
         number if kind == RuleKind.DIFFERS else np.nan,
     )
+
+
+def text_truth(watch: Watch, text: str | None, *, good: bool) -> Truth:
+    """What a text says of a rule that names one; capitals do not matter."""
+    if text is None or not good:
+        return Truth.UNKNOWN
+    is_it = text.strip().casefold() == watch.value.strip().casefold()
+    return Truth(int(is_it == (watch.rule.kind == RuleKind.EQUALS)))
 
 
 def number_of(text: str) -> float:
