@@ -103,6 +103,9 @@ def random_journal(seed: int) -> None:
         if event is Event.RAISE and chance.random() < 0.1:
             said["past"], late = True, 5000 + late
         rows += entry(alarm, event, at - late, noted=at, **said)
+        for number in range(8 if chance.random() < 0.03 else 0):
+            at += 7.0
+            rows += entry(alarm, (Event.RAISE, Event.CLEAR)[number % 2], at)
     write(of, rows)
 
 
