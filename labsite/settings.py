@@ -222,6 +222,13 @@ EVENT_RETENTION_DAYS = env_int("LABSITE_EVENT_RETENTION_DAYS", 365, 1, 36_500)
 DEMO_RETENTION_DAYS = 2
 DEMO = env_bool("LABSITE_DEMO", default=True)
 
+# ---- Notices
+
+PUBLIC_URL = env_text("LABSITE_PUBLIC_URL").rstrip("/")
+SMTP_URL = env_secret("LABSITE_SMTP_URL")
+MAIL_FROM = env_text("LABSITE_MAIL_FROM")
+DEADMAN_URL = env_secret("LABSITE_DEADMAN_URL")
+
 # ---- Logs
 
 LOG_LEVEL = env_choice("LABSITE_LOG_LEVEL", "INFO", logs.LEVELS)
