@@ -1,11 +1,8 @@
 """Labs as files: `apply` and `export`."""
 
 import uuid
-from io import StringIO
-from pathlib import Path
 
 import pytest
-from django.core.management import CommandError, call_command
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from devices import drivers, lab_file, services
@@ -82,6 +79,19 @@ def test_a_change_is_told_key_by_key() -> None:
         "    interval: 0.5 → 2.0",
         '    options.mode: "slow" → "fast"',
     ]
+
+
+def test_tags_are_told_as_a_list() -> None:
+    tagged = LAB + '\n[[instrument]]\nname = "Bath 2"\ndriver = "thermostat"\n'
+    tagged += f'address = "{factories.ADDRESS}"\ntags = ["room-214", "pcr", "pcr"]\n'
+    applied(tagged)
+    assert own()["Bath 2"].tags == ["room-214", "pcr"]
+    assert applied(tagged) == []
+    lab = lab_file.parse(tagged.replace('"pcr", "pcr"', '"ß"'), "lab.toml")
+    (change,) = lab_file.apply(lab, by=services.OPERATOR)
+    assert str(change).splitlines()[1:] == ['    tags: ["room-214", "pcr"] → ["room-214", "ß"]']
+    assert 'tags = ["room-214", "ß"]' in lab_file.export()
+    assert applied(lab_file.export()) == []
 
 
 def test_what_the_file_leaves_out_stays() -> None:
@@ -214,6 +224,11 @@ def test_any_option_survives_the_round_trip(options: dict[str, object], name: st
             "lab.toml:10: instrument 'Bath 1': the name stands in line 5 already",
         ),
         (LAB.replace('"Level"', f'"{"x" * 81}"'), "lab.toml:10:"),
+        (
+            LAB.replace("in_service = false", "tags = ['a', 1]"),
+            "lab.toml:15: instrument 'Level': tags must be a",
+        ),
+        (LAB.replace("in_service = false", "tags = ['a b']"), "lab.toml:15: instrument 'Level': tags: "),
         ("instrument = [{name = 'a'}]", "lab.toml: instrument 'a': driver is missing"),
     ],
 )
@@ -234,27 +249,6 @@ def test_a_header_in_a_long_string_is_no_header() -> None:
 def test_an_error_late_in_the_file_takes_back_what_came_before() -> None:
     assert "192.168.1.9" in fault(LAB.replace("tcp://192.168.1.9:99", "carrier-pigeon://192.168.1.9"))
     assert not Edge.objects.exists()
-
-
-def test_the_commands(tmp_path: Path) -> None:
-    file = tmp_path / "lab.toml"
-    file.write_text(LAB, encoding="utf-8")
-    assert "this was a dry run" in called("apply", file, "--dry-run")
-    assert "+ instrument Level" in called("apply", file)
-    assert called("apply", file) == "Nothing to change.\n"
-    file.write_text(called("export"), encoding="utf-8")
-    assert called("apply", file, "--prune") == "Nothing to change.\n"
-    with pytest.raises(CommandError, match=r"missing\.toml: No such file"):
-        called("apply", tmp_path / "missing.toml")
-    file.write_bytes(b"name = '\xff'")
-    with pytest.raises(CommandError, match="not UTF-8 at byte 8"):
-        called("apply", file)
-
-
-def called(*command: object) -> str:
-    out = StringIO()
-    call_command(*map(str, command), stdout=out)
-    return out.getvalue()
 
 
 PARTS = """
