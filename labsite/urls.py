@@ -4,13 +4,20 @@ from django.contrib import admin
 from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, URLResolver, include, path
 
-from labsite.pages import views
+from labsite.pages import alarm_views, views
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", views.overview, name="overview"),
     path("instruments/<uuid:pk>/", views.instrument, name="instrument"),
     path("instruments/<uuid:pk>/chart/", views.chart, name="chart"),
     path("instruments/<uuid:pk>/beside/", views.beside, name="beside"),
+    path("instruments/<uuid:pk>/alarms/", alarm_views.of_instrument, name="instrument-alarms"),
+    path("alarms/", alarm_views.standing, name="alarms"),
+    path("alarms/list/", alarm_views.standing_list, name="alarms-list"),
+    path("alarms/few/", alarm_views.few, name="alarms-few"),
+    path("alarms/<int:pk>/", alarm_views.one, name="alarm"),
+    path("alarms/<int:pk>/facts/", alarm_views.facts, name="alarm-facts"),
+    path("alarms/<int:pk>/<slug:what>/", alarm_views.act, name="alarm-act"),
     path("favicon.ico", views.favicon),
     path("live/", views.live, name="live"),
     path("login/", views.Login.as_view(), name="login"),

@@ -4,12 +4,16 @@ import time
 from typing import Any
 
 from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext as _, ngettext
+
+from labsite.pages.tally import Tally
 
 
 def for_scripts(request: HttpRequest) -> dict[str, Any]:  # noqa: ARG001
-    """The server's clock, and the words that the page's scripts put on the screen."""
+    """The server's clock, alarms for the bar, and the words that the page's scripts put on the screen."""
     return {
+        "tally": SimpleLazyObject(Tally.now),  # asked by the pages that have a bar
         "clock": time.time_ns() // 1_000_000,
         "words": {
             "yes": _("yes"),
@@ -33,6 +37,15 @@ def for_scripts(request: HttpRequest) -> dict[str, Any]:  # noqa: ARG001
             "Signed out": _("Signed out"),
             "no data": _("no data %(duration)s"),
             "chart failed": _("The last hour cannot be read now; trying again."),
+            "one new alarm": ngettext("%(count)d new alarm", "%(count)d new alarms", 1),
+            "many new alarms": ngettext("%(count)d new alarm", "%(count)d new alarms", 2),
+            "alarms changed": _("Alarms have changed."),
+            "one unacknowledged": ngettext("%(count)d unacknowledged", "%(count)d unacknowledged", 1),
+            "many unacknowledged": ngettext("%(count)d unacknowledged", "%(count)d unacknowledged", 2),
+            "not done": _(
+                "This was not done: the server did not take it. Load the page again and repeat it."
+            ),
+            "not allowed": _("Your account lacks the right for this. Ask an administrator."),
             "most": _("At most four channels at once"),
         },
     }

@@ -1,8 +1,8 @@
 """The live stream: one listener per process reads what ingest stored and hands it to every open page.
 
-PostgreSQL's NOTIFY `labsite_live` says that there is something new. One question then reads all of it,
-however many pages are open. A page that is slow to take it gets the newest state of each channel, not all
-states there were.
+PostgreSQL's NOTIFY `labsite_live` says that there is something new, `labsite_alarms` that alarms changed.
+One question then reads all of it, however many pages are open. A page that is slow to take it gets the
+newest state of each channel, not all states there were.
 """
 
 import asyncio
@@ -18,9 +18,11 @@ import msgspec
 import psycopg
 from django.db import connections
 
+from alerts.changes import CHANNEL as ALARMS
 from labsite.pages.beside import CURRENT_RUNS, Course, course
 from labsite.pages.cards import ROWS_ON_A_CARD
 from labsite.pages.standing import Normal, Now, Standing
+from labsite.pages.tally import QUESTION as _TALLY, Tally
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +62,13 @@ class Place(NamedTuple):
 class Client:
     """One open page. What it has not taken yet is at most one reading for each channel it shows."""
 
-    def __init__(self, instrument: str | None) -> None:
+    def __init__(self, instrument: str | None, *, only_alarms: bool = False) -> None:
         self.instrument = instrument
+        self.only_alarms = only_alarms
         self.readings: dict[int, Now] = {}
         self.standings: dict[str, Standing] = {}
         self.runs: dict[str, Course | None] = {}
+        self.tally: Tally | None = None
         self.changed = False
         self.ended = False
         self.started = False
@@ -81,8 +85,14 @@ class Client:
 
     def put_runs(self, runs: Mapping[str, Course | None]) -> None:
         """Add how runs under way stand now; None: there is none any more. A page of one asks otherwise."""
-        if self.instrument is None and runs:
+        if self.instrument is None and not self.only_alarms and runs:
             self.runs.update(runs)
+            self.wake.set()
+
+    def put_tally(self, tally: Tally) -> None:
+        """Tell how many alarms stand; readings, which come first, wake a page that has just opened."""
+        self.tally = tally
+        if self.started:
             self.wake.set()
 
     def tell_changed(self) -> None:
@@ -110,9 +120,16 @@ class Client:
         if self.changed:
             self.changed = False
             yield event("changed", {"now": now})
-        if self.started and not (self.readings or self.standings or self.runs):
+        if not self.started or self.readings or self.standings or self.runs:
+            yield self._readings(now)
+        elif self.tally is None:
             yield event("beat", {"now": now})
-            return
+        if self.tally is not None:
+            tally, self.tally = self.tally, None
+            counts = {"counts": tally.counts, "standing": tally.standing, "revision": tally.revision}
+            yield event("alarms", {"now": now, "unacknowledged": tally.unacknowledged, **counts})
+
+    def _readings(self, now: int) -> bytes:
         standings = {
             instrument: (each.read, each.bad, each.outside, each.seen, each.reason)
             for instrument, each in self.standings.items()
@@ -120,8 +137,9 @@ class Client:
         kind = "readings" if self.started else "snapshot"
         self.started = True
         latest = list(self.readings.values())
-        yield event(kind, {"now": now, "latest": latest, "standings": standings, "runs": self.runs})
+        runs = self.runs
         self.readings, self.standings, self.runs = {}, {}, {}
+        return event(kind, {"now": now, "latest": latest, "standings": standings, "runs": runs})
 
 
 def event(kind: str, content: object) -> bytes:
@@ -144,14 +162,15 @@ class Hub:
         self._places: dict[int, Place] = {}
         self._members: dict[str, list[int]] = {}
         self._runs: dict[str, Course] = {}
+        self._tally: Tally | None = None
         self._revision: object = None
         self._newest = BEGINNING
         self._whole_at = 0.0
         self._loaded = False
 
-    def join(self, instrument: str | None) -> Client:
+    def join(self, instrument: str | None, *, only_alarms: bool = False) -> Client:
         """A page opens; it gets the present state first, as soon as that is known."""
-        client = Client(instrument)
+        client = Client(instrument, only_alarms=only_alarms)
         if self.stopping:
             client.end()
             return client
@@ -159,6 +178,8 @@ class Hub:
         if self._loaded:
             self._show([client], self._latest)
             client.put_runs(self._runs)
+        if self._tally is not None:
+            client.put_tally(self._tally)
         if self._listener is None or self._listener.done():
             self._listener = asyncio.get_running_loop().create_task(self._listen())
         return client
@@ -184,6 +205,8 @@ class Hub:
             try:
                 async with await _connect() as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
+                    await connection.execute(f"LISTEN {ALARMS}")
+                    await self._count(connection)
                     await self._read(connection, whole=True)
                     pause = 0.5
                     await self._follow(connection)
@@ -194,12 +217,23 @@ class Hub:
 
     async def _follow(self, connection: psycopg.AsyncConnection[Any]) -> None:
         while True:
-            woken = False
-            async for _notice in connection.notifies(timeout=FALLBACK, stop_after=1):
-                woken = True
-            if woken:
+            notices = connection.notifies(timeout=FALLBACK, stop_after=1)
+            told = {notice.channel async for notice in notices}
+            if told:
                 await asyncio.sleep(DEBOUNCE)
-            await self._read(connection, whole=time.monotonic() - self._whole_at > WHOLE_EVERY)
+            whole = time.monotonic() - self._whole_at > WHOLE_EVERY
+            if whole or ALARMS in told:
+                await self._count(connection)
+            await self._read(connection, whole=whole)
+
+    async def _count(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Ask how many alarms stand, and tell it if that is news."""
+        async with asyncio.timeout(QUESTION_DEADLINE):
+            row = await (await connection.execute(_TALLY)).fetchone()
+        before, self._tally = self._tally, Tally(*row or ([], 0, 0, []))
+        if self._tally != before:
+            for client in self.clients:
+                client.put_tally(self._tally)
 
     async def _read(self, connection: psycopg.AsyncConnection[Any], *, whole: bool) -> None:
         """Ask once for what is new and hand it on."""
@@ -250,16 +284,27 @@ class Hub:
         """Hand readings to the pages that show them, and to all how their instruments stand now."""
         by_instrument: dict[str, dict[int, Now]] = defaultdict(dict)
         on_cards: dict[int, Now] = {}
+        in_alarm: dict[int, Now] = {}
+        alarmed = set(self._tally.channels if self._tally else ())
         for channel, now in fresh.items():
             place = self._places.get(channel)
-            if place is not None:
-                by_instrument[place.instrument][channel] = now
-                if place.rank < ROWS_ON_A_CARD:
-                    on_cards[channel] = now
+            if place is None:
+                continue
+            by_instrument[place.instrument][channel] = now
+            if place.rank < ROWS_ON_A_CARD:
+                on_cards[channel] = now
+            if channel in alarmed:
+                in_alarm[channel] = now
         standings = {instrument: self._standing(instrument) for instrument in by_instrument}
+        in_trouble = {self._places[channel].instrument for channel in alarmed & self._places.keys()}
+        of_alarms = {each: standings[each] for each in in_trouble & standings.keys()}
         for client in clients:
-            wanted = on_cards if client.instrument is None else by_instrument.get(client.instrument, {})
-            client.put(wanted, standings)
+            if client.only_alarms:
+                client.put(in_alarm, of_alarms)
+            elif client.instrument is None:
+                client.put(on_cards | in_alarm, standings)
+            else:
+                client.put(by_instrument.get(client.instrument, {}), standings)
             if not client.started:
                 client.wake.set()
 

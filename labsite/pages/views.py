@@ -31,7 +31,7 @@ from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_GET
 
 from devices.models import Instrument
-from labsite.pages import cards, series
+from labsite.pages import alarms, cards, series
 from labsite.pages.beside import Beside
 from labsite.pages.live import event, hub
 
@@ -67,10 +67,13 @@ def favicon(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
 def overview(request: HttpRequest) -> HttpResponse:
     """All instruments; a search that one of them matches leads to it."""
     find = request.GET.get("find", "").strip()
-    page = cards.overview(timezone.now(), find)
+    now = timezone.now()
+    page = cards.overview(now, find)
     if find and len(page.everything) == 1:
         return redirect(page.everything[0].url)
-    return render(request, "labsite/overview.html", {"page": page, "find": find, "here": "overview"})
+    listing = alarms.first_few(request.user, now)
+    shown = {"page": page, "find": find, "here": "overview", "listing": listing, "tally": listing.tally}
+    return render(request, "labsite/overview.html", shown)
 
 
 @require_GET
@@ -80,7 +83,9 @@ def instrument(request: HttpRequest, pk: UUID) -> HttpResponse:
     """One instrument: all its channels now, and the last hour as a chart."""
     found = get_object_or_404(Instrument.objects.select_related("edge"), pk=pk)
     now = timezone.now()
+    listing = alarms.of_instrument(found, request.user, now)
     shown = {"card": cards.one(found, now), "beside": Beside(found, now)}
+    shown |= {"listing": listing, "tally": listing.tally}
     return render(request, "labsite/instrument.html", shown)
 
 
@@ -99,19 +104,23 @@ def beside(request: HttpRequest, pk: UUID) -> HttpResponse:
 @login_not_required
 @require_GET
 async def live(request: HttpRequest) -> HttpResponseBase:
-    """Server-sent events: `snapshot`, then `readings`, `changed`, `beat`; `signed-out` when the session ends.
+    """Server-sent events: `snapshot`, then `readings`, `changed`, `alarms`, `beat`.
 
-    `?instrument=` asks for all channels of one instrument; without it come those shown on the overview.
+    `?instrument=` asks for all channels of one instrument, `?only=alarms` for those of standing alarms;
+    without either come those shown on the overview. `signed-out` is the last one, when the session ends.
     """
     user = await request.auser()
     if not user.is_authenticated:
         return HttpResponse(status=401)
     wanted = request.GET.get("instrument")
-    if wanted is not None and not _is_uuid(wanted):
+    only = request.GET.get("only")
+    if (wanted is not None and not _is_uuid(wanted)) or only not in (None, "alarms"):
         return HttpResponse(status=400)
     # The stream reads through the listener: it must not hold a connection of its own for hours.
     await sync_to_async(connections.close_all)()
-    reply = StreamingHttpResponse(events(request, wanted), content_type="text/event-stream")
+    reply = StreamingHttpResponse(
+        events(request, wanted, only_alarms=only is not None), content_type="text/event-stream"
+    )
     reply["Cache-Control"] = "no-store"
     reply["X-Accel-Buffering"] = "no"
     return reply
@@ -124,8 +133,10 @@ def _is_uuid(text: str) -> bool:
         return False
 
 
-async def events(request: HttpRequest, instrument: str | None) -> AsyncIterator[bytes]:
-    client = hub.join(instrument)
+async def events(
+    request: HttpRequest, instrument: str | None, *, only_alarms: bool = False
+) -> AsyncIterator[bytes]:
+    client = hub.join(instrument, only_alarms=only_alarms)
     loop = asyncio.get_running_loop()
     checked = loop.time()
     try:

@@ -13,11 +13,16 @@ from django.db import connection
 from django.test import RequestFactory
 from django.utils import timezone
 
+from alerts import services
+from alerts.models import Source
 from devices.models import Channel, Instrument, Run
+from devices.services import OPERATOR
 from labsite.pages import live, views
 from labsite.pages.cards import ROWS_ON_A_CARD
 from labsite.pages.standing import Now, Standing
+from labsite.pages.tally import Tally
 from tests import factories
+from tests.alerts.factories import alarm
 from tests.waiting import until
 from tests.web import Web, cookies, notify, store, stream
 
@@ -160,8 +165,8 @@ def test_an_edited_instrument_is_told_to_open_pages(web: Web, channel: Channel) 
         page.first(lambda kind, _content: kind == "changed")
 
 
-@pytest.mark.parametrize("query", ["?instrument=", "?instrument=1", "?instrument=%00"])
-def test_a_malformed_instrument_is_refused(web: Web, query: str) -> None:
+@pytest.mark.parametrize("query", ["?instrument=", "?instrument=1", "?instrument=%00", "?only=bread"])
+def test_a_malformed_question_is_refused(web: Web, query: str) -> None:
     assert httpx.get(f"{web.url}/live/{query}", cookies=cookies(factories.person())).status_code == 400
 
 
@@ -179,7 +184,7 @@ def test_the_server_stops_in_time_while_pages_are_open(channel: Channel, tmp_pat
                 each.value(channel, 1.0)
             begun = time.monotonic()
             code = web.stop(within=3)
-            assert list(page) == []
+            assert [kind for kind, _content in page if kind != "alarms"] == []
         assert time.monotonic() - begun < 3
         assert code in (0, -signal.SIGTERM)  # uvicorn ends by the signal once it has shut down
         assert "Application shutdown complete" in web.output
@@ -229,3 +234,58 @@ def test_an_overview_is_told_how_a_run_goes_on_and_that_it_has_ended(web: Web, c
         notify()
         content = page.first(lambda _kind, content: content.get("runs"))
         assert content["runs"] == {instrument: None}
+
+
+def test_every_page_is_told_how_many_alarms_stand(web: Web, channel: Channel) -> None:
+    user = factories.person()
+    of_one = f"?instrument={channel.instrument_id}"
+    with (
+        stream(web, user) as overview,
+        stream(web, user, of_one) as one,
+        stream(web, user, "?only=alarms") as page,
+    ):
+        pages = (overview, one, page)
+        before = [each.first(lambda kind, _content: kind == "alarms") for each in pages]
+        assert [each["unacknowledged"] for each in before] == [0, 0, 0]
+        begun = time.monotonic()
+        made = alarm(channel, priority=2)
+        told = [each.first(lambda kind, _content: kind == "alarms") for each in pages]
+        assert time.monotonic() - begun < 1.0
+        assert all(each["counts"] == [0, 1, 0, 0] and each["standing"] == 1 for each in told)
+        assert {each["revision"] for each in told} != {each["revision"] for each in before}
+        services.acknowledge(made, OPERATOR, Source.API)
+        told = [each.first(lambda kind, _content: kind == "alarms") for each in pages]
+        assert all(each["unacknowledged"] == 0 and each["standing"] == 1 for each in told)
+        assert listeners() == 1
+
+
+def test_a_page_of_alarms_gets_the_channels_that_are_in_alarm(web: Web) -> None:
+    *_others, channel = factories.instrument("Bath 1").channels.all()
+    other = first_channel(factories.instrument("Bath 2"))
+    alarm(channel)
+    with (
+        stream(web, factories.person(), "?only=alarms") as page,
+        stream(web, factories.person("b")) as overview,
+    ):
+        page.first(lambda kind, _content: kind == "alarms")
+        overview.first(lambda kind, _content: kind == "alarms")
+        store(other, 1.0)
+        store(channel, 31.5)
+        notify()
+        content = page.first(lambda _kind, content: content.get("latest"))
+        assert [each[0] for each in content["latest"]] == [channel.pk]
+        assert set(content["standings"]) == {str(channel.instrument_id)}
+        overview.value(channel, 31.5)
+
+
+async def test_alarms_are_told_after_the_present_and_only_once() -> None:
+    client = live.Client(None)
+    for unacknowledged in (1, 2):
+        client.put_tally(Tally([unacknowledged, 0, 0, 0], 2, 17, []))
+    client.put({5: Now(5, 10, 1.0, 0, None, 10)}, {})
+    taken = await asyncio.wait_for(client.take(), 1)
+    assert taken.index(b"event: snapshot") < taken.index(b"event: alarms")
+    assert taken.count(b"event: alarms") == 1
+    assert b'"unacknowledged":2' in taken
+    client.put({5: Now(5, 11, 1.0, 0, None, 11)}, {})
+    assert b"alarms" not in await asyncio.wait_for(client.take(), 1)

@@ -224,7 +224,7 @@ def test_the_overview_costs_few_questions(
     Latest.objects.bulk_create(
         Latest(channel=each, time=now, value=1.0, seen_at=now, stored_at=now) for each in channels
     )
-    with django_assert_max_num_queries(5):
+    with django_assert_max_num_queries(7):
         shown = text(page)
     assert shown.count("<article") == 201
 

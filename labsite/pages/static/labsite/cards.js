@@ -10,7 +10,7 @@ function put(element, text) {
   if (element && element.textContent !== text) element.textContent = text;
 }
 
-class Row {
+export class Row {
   constructor(element) {
     this.element = element;
     const { kind, digits, low, high, read, bad } = element.dataset;

@@ -1,4 +1,5 @@
 // One instrument: its values live, and the chart of the channels chosen.
+import { alarms } from "./alarm_list.js";
 import { Cards } from "./cards.js";
 import { Chart } from "./chart.js";
 import { follow } from "./stream.js";
@@ -70,15 +71,22 @@ setInterval(look, BESIDE_EVERY);
 let isFirst = true;
 function readings(content) {
   cards.take(content);
+  alarms.readings(content);
   chart.take(content.latest);
   // A snapshot after an interruption: what happened meanwhile is in the store, not in the stream.
   if (content.isSnapshot && !isFirst) chart.load();
   isFirst = false;
 }
 
-setInterval(() => cards.tick(), 1000);
+function tick() {
+  cards.tick();
+  alarms.tick();
+}
+
+setInterval(tick, 1000);
 follow(`/live/?instrument=${cards.all[0].id}`, {
   readings,
+  alarms: (content) => alarms.told(content),
   changed: () => { document.getElementById("changed").hidden = false; },
 });
 show();

@@ -1,4 +1,5 @@
 // The overview: live cards, the counts above them, and the search while it is typed.
+import { alarms } from "./alarm_list.js";
 import { Cards } from "./cards.js";
 import { follow } from "./stream.js";
 
@@ -18,6 +19,7 @@ function count(name, number) {
 
 function tick() {
   cards.tick();
+  alarms.tick();
   const instruments = cards.all.filter((card) => !card.isEdge);
   count("speaking", instruments.filter((card) => card.speaks).length);
   count("edges", cards.all.filter((card) => card.isEdge && card.speaks).length);
@@ -42,4 +44,10 @@ find.addEventListener("input", () => {
 });
 
 setInterval(tick, 1000);
-follow("/live/", { readings: (content) => cards.take(content), changed });
+
+function readings(content) {
+  cards.take(content);
+  alarms.readings(content);
+}
+
+follow("/live/", { readings, changed, alarms: (content) => alarms.told(content) });

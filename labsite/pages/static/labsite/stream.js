@@ -12,7 +12,7 @@ let ahead = Number(document.body.dataset.clock) - Date.now() || 0;
 export const now = () => Date.now() + ahead;
 
 // Handlers take the content of an event; `readings` also that of a snapshot, which comes first.
-export function follow(url, { readings, changed }) {
+export function follow(url, { readings, changed = () => {}, alarms = () => {} }) {
   let source = null;
   let heard = Date.now();
   let opened = 0;
@@ -28,6 +28,10 @@ export function follow(url, { readings, changed }) {
     on("snapshot", (content) => readings({ ...content, isSnapshot: true }));
     on("readings", readings);
     on("changed", changed);
+    on("alarms", (content) => {
+      tally(content);
+      alarms(content);
+    });
     on("beat", () => {});
     source.addEventListener("signed-out", end);
     source.addEventListener("error", failed);
@@ -106,4 +110,16 @@ function show(state, text) {
   const words = mark.querySelector("[data-live-word]");
   if (mark.dataset.live !== state) mark.dataset.live = state;
   if (words.textContent !== text) words.textContent = text;
+}
+
+const SHAPES = ["■", "▲", "◆", "●"];
+
+// The number in the bar: how many alarms nobody has acknowledged, in the shape of the highest priority.
+function tally({ counts, unacknowledged }) {
+  const mark = document.querySelector("[data-tally]");
+  const highest = counts.findIndex((count) => count > 0);
+  mark.hidden = highest < 0;
+  mark.dataset.priority = String(highest + 1);
+  mark.querySelector("[data-tally-shape]").textContent = SHAPES[highest] ?? "";
+  mark.querySelector("[data-tally-count]").textContent = String(unacknowledged);
 }
