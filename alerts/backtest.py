@@ -184,7 +184,7 @@ def _events(rule: Rule, since: datetime, until: datetime, found: Backtest) -> No
 
 def _connections(rule: Rule, since: datetime, until: datetime, found: Backtest) -> None:
     gaps = Gap.objects.filter(end__gt=since, start__lt=until, reason="not connected", key="")
-    delays = rulebook.delays(rule.on_delay, rule.off_delay)
+    delays = rulebook.delays_of(rule)
     for gap in gaps.exclude(instrument=None).select_related("instrument").order_by("start"):
         if gap.instrument and rulebook.watches_instrument(rule, gap.instrument):
             points = [(microseconds(gap.start), Truth.TRUE), (microseconds(gap.end), Truth.FALSE)]

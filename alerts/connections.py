@@ -150,7 +150,7 @@ def _walk(alarm: Alarm, rule: Rule, said: Points) -> list[Turn]:
     """What was said before the newest that was judged is known: a gap is told again as it grows."""
     remembered = memory.of(alarm)
     since = remembered.judged or 0
-    delays = rulebook.delays(rule.on_delay, rule.off_delay)
+    delays = rulebook.delays_of(rule)
     turns = conditions.walk(remembered, delays, [point for point in said if point[0] >= since])
     memory.keep(alarm, remembered, delays)
     return turns

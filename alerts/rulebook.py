@@ -307,3 +307,8 @@ def delays(on: float | None, off: float | None, interval: float | None = None) -
     """In µs, from seconds. Without an interval what was said last stands until something else is said."""
     hold = FOR_EVER if interval is None else round(max(HOLD_INTERVALS * interval, HOLD_LEAST_S) * SECOND)
     return Delays(round((on or 0.0) * SECOND), round((off or 0.0) * SECOND), hold)
+
+
+def delays_of(rule: Rule) -> Delays:
+    """Of a rule on a whole instrument, edge or contact."""
+    return delays(rule.on_delay, rule.off_delay)

@@ -59,7 +59,7 @@ class Instrument(models.Model):
     """One device that is polled: by which driver, at what address, how often, from which edge.
 
     A trigger in the database counts `revision` and the edge's own revision up at each change that the edge
-    must hear of, whoever makes it, and tells beat (migration `devices/0002_revisions`).
+    must hear of, whoever makes it, notes the time, and tells beat (migration `devices/0006_tags`).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -90,6 +90,7 @@ class Instrument(models.Model):
     retired_at = models.DateTimeField(_("retired"), null=True, blank=True, editable=False)
     revision = models.BigIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    ordered_at = models.DateTimeField(default=timezone.now, editable=False)  # since when it is as it is
 
     class Meta:
         verbose_name = _("instrument")

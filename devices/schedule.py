@@ -8,7 +8,6 @@ a beat that has lost the lock cannot read, and so has nothing to send.
 
 import json
 import logging
-import os
 import time
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,13 +16,13 @@ from uuid import UUID
 import psycopg
 from celery.beat import Scheduler, SchedulingError
 from celery.schedules import crontab
-from django.db import connection as django_connection
 from kombu.connection import Connection
 from kombu.exceptions import KombuError
 from kombu.messaging import Producer
 
 from devices import orders, wire
 from devices.epoch import IDENTITY, digest
+from devices.listener import own_connection
 from devices.outgoing import WAITING_MAX, Recipient, publish, signing_version, waiting
 
 LOCK = 7_201_100_001  # of the one beat that issues orders
@@ -49,20 +48,6 @@ HEARTBEAT = """
 INSERT INTO devices_heartbeat (process, at, fields) VALUES ('beat', now(), %s)
 ON CONFLICT (process) DO UPDATE SET at = excluded.at, fields = excluded.fields
 """
-SESSION = """
-SET statement_timeout = '10s'; SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2;
-SET tcp_keepalives_count = 3; SET tcp_user_timeout = 10000; SET jit = off; LISTEN labsite_orders
-"""
-KEEPALIVE = {
-    "connect_timeout": 5,
-    "keepalives": 1,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
-DJANGO_ONLY = ("context", "cursor_factory", "prepare_threshold")
-
 logger = logging.getLogger(__name__)
 
 
@@ -203,7 +188,7 @@ class Watch:
     def hold(self) -> bool:
         """Whether this beat holds the lock; takes it if it is free. Raises psycopg.Error."""
         if self.connection is None:
-            self.connection = own_connection()
+            self.connection = own_connection("beat", "labsite_orders")
         if not self.holds:
             row = self.connection.execute("SELECT pg_try_advisory_lock(%s)", [LOCK]).fetchone()
             self.holds = bool(row and row[0])
@@ -236,16 +221,6 @@ class Watch:
             self.connection.close()
         self.connection = None
         self.holds = False
-
-
-def own_connection() -> psycopg.Connection[Any]:
-    """A connection to Django's database that no pool hands on and that notices a dead network in 10 s."""
-    django = django_connection.get_connection_params()
-    params = {name: value for name, value in django.items() if name not in DJANGO_ONLY}
-    name = f"labsite beat {os.getpid()}"
-    connection = psycopg.connect(**{**params, **KEEPALIVE, "application_name": name}, autocommit=True)
-    connection.execute(SESSION)
-    return connection
 
 
 class Post:

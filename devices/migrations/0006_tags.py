@@ -1,7 +1,8 @@
-"""Tags, by which rules and routes choose instruments."""
+"""Tags, by which rules and routes choose instruments; and since when an instrument is as it is."""
 
 import django.contrib.postgres.fields
 import django.core.validators
+import django.utils.timezone
 from django.db import migrations, models
 
 # A change of tags counts up the edge's revision, as all do by which the centre knows what an instrument is.
@@ -16,6 +17,7 @@ BEGIN
         %s)
     THEN
         NEW.revision := OLD.revision;  -- whoever saves the whole row may have read it before the last change
+        %s
         RETURN NEW;
     END IF;
     IF TG_OP = 'UPDATE' AND OLD.edge_id <> NEW.edge_id THEN
@@ -29,10 +31,12 @@ BEGIN
         RETURN OLD;
     END IF;
     UPDATE devices_edge SET revision = revision + 1 WHERE id = NEW.edge_id RETURNING revision INTO NEW.revision;
+    %s
     PERFORM pg_notify('labsite_orders', NEW.edge_id::text);
     RETURN NEW;
 END $$;
 """
+WITH_TAGS = (", OLD.tags", ", NEW.tags", "NEW.ordered_at := OLD.ordered_at;", "NEW.ordered_at := now();")
 
 
 class Migration(migrations.Migration):
@@ -61,5 +65,12 @@ class Migration(migrations.Migration):
                 verbose_name="tags",
             ),
         ),
-        migrations.RunSQL(COUNT_UP % (", OLD.tags", ", NEW.tags"), COUNT_UP % ("", "")),
+        migrations.AddField(
+            model_name="instrument",
+            name="ordered_at",
+            field=models.DateTimeField(default=django.utils.timezone.now, editable=False),
+        ),
+        migrations.RunSQL(
+            COUNT_UP % WITH_TAGS, COUNT_UP % ("", "", "", "")
+        ),
     ]

@@ -41,7 +41,9 @@ def test_it_says_what_was_raised_when_the_readings_came_live(
     chance, spool, value = random.Random(seed), new_spool(), 30.0
     second, sequence = -50.0, 1
     while second < 0:
-        rows, values, qualities = [], [], []
+        rows: list[int] = []
+        values: list[float | None] = []
+        qualities: list[int] = []
         for _ in range(chance.randint(1, 5)):
             value += chance.gauss(0, 0.8)
             rows += [0, 0, at(second) if not rows else 1_000_000]
@@ -63,7 +65,7 @@ def test_it_says_what_was_raised_when_the_readings_came_live(
 def test_it_counts_how_long_all_of_it_would_have_stood() -> None:
     bench = edge()
     bath = instrument(bench)
-    values = [20.0, 31.0, 31.0, 20.0, 31.0]
+    values: list[float | None] = [20.0, 31.0, 31.0, 20.0, 31.0]
     rows = [number for index in range(5) for number in (0, 0, at(-10) if not index else 1_000_000)]
     pipeline.ingest(bench, parcel(Batch([str(bath.pk)], [["a"]], rows, values)), NOW)
     found = backtest.run(Rule(kind=RuleKind.HIGH, key="a", high=30.0), moment(-60), NOW)

@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from devices.listener import own_connection
 from devices.models import Assignment, Edge, Instrument
-from devices.schedule import own_connection
 
 pytestmark = pytest.mark.django_db
 
@@ -101,7 +101,7 @@ def test_a_new_instrument_may_bring_readings_from_before_it_was_enrolled(edge: E
 @pytest.mark.django_db(transaction=True)
 def test_a_commit_notifies_with_the_edges_id() -> None:
     edge = Edge.objects.create(name="bench")
-    with own_connection() as listening:
+    with own_connection("test", "labsite_orders") as listening:
         bare(edge=edge)
         (notice,) = listening.notifies(timeout=5, stop_after=1)
     assert (notice.channel, notice.payload) == ("labsite_orders", str(edge.pk))
@@ -112,7 +112,10 @@ def test_two_moves_in_opposite_directions_do_not_deadlock() -> None:
     edges = [Edge.objects.create(name=name) for name in ("one", "two")]
     there, back = bare("there", edge=edges[0]), bare("back", edge=edges[1])
     move = "UPDATE devices_instrument SET edge_id = %s WHERE id = %s"
-    with own_connection() as first, own_connection() as second:
+    with (
+        own_connection("test", "labsite_orders") as first,
+        own_connection("test", "labsite_orders") as second,
+    ):
         with first.transaction():
             first.execute(move, [edges[1].pk, there.pk])
             second.execute("SET lock_timeout = '100ms'")

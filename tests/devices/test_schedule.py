@@ -12,9 +12,10 @@ from kombu.connection import Connection
 from kombu.messaging import Producer
 
 from devices import edge_keys, orders, schedule, wire
+from devices.listener import own_connection
 from devices.models import Edge, Instrument
 from devices.outgoing import WAITING_MAX, waiting
-from devices.schedule import Issuer, Post, own_connection
+from devices.schedule import Issuer, Post
 from labsite.celery import app
 from tests.devices.mailbox import Mailbox
 
@@ -27,7 +28,7 @@ class Beat:
     def __init__(self) -> None:
         self.issuer = Issuer("epoch")
         self.post = Post(app)
-        self.connection = own_connection()
+        self.connection = own_connection("test", "labsite_orders")
         self.now = 1000.0
 
     def round(self, after: float = 1.0) -> None:
