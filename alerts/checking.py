@@ -35,9 +35,9 @@ OVERRIDDEN = ("low", "high", "value", "deadband", "seconds", "on_delay", "off_de
 # ---- rules
 
 
-def check_rule(rule: Rule) -> None:
-    """Raises ValidationError."""
-    _clean(rule)
+def check_rule(rule: Rule, *, is_tried: bool = False) -> None:
+    """Raises ValidationError. A rule that is only tried needs no name."""
+    _clean(rule, exclude=["name"] if is_tried else ())
     raise_wrong(
         chain(
             kinds.wrong_fields(rule),

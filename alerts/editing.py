@@ -5,17 +5,24 @@ What could not work as it is described is refused by ValidationError (alerts.che
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
+from django.utils import timezone
+from django.utils.translation import gettext as _, ngettext
 
-from alerts import checking
+from alerts import backtest, checking
+from alerts.backtest import Backtest
 from alerts.models import Contact, Override, Route, RouteStep, Rule
 from alerts.services import require
 from devices.errors import Refused
+from devices.numbers import duration, number
 from devices.services import Operator, Person
 
 TURN = 0x1AE  # advisory: who edits takes turns, so that two changes do not close a ring together
+DAYS_MOST = 30.0  # of readings that a back-test looks at
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +64,41 @@ def delete_rule(rule: Rule, by: Person) -> None:
         raise Refused(f"“{rule}” comes with Labsite: it can be switched off, not deleted")
     logger.info("rule %s is deleted by %s", rule, name_of(by))
     rule.delete()
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of a back-test."""
+
+    days: float
+    found: Backtest
+
+    @property
+    def summary(self) -> str:
+        """In a sentence, such as: in the last 7 days this rule would have raised 14 alarms, …"""
+        count = len(self.found.raised)
+        words = {
+            "days": _("day") if self.days == 1 else _("%(days)s days") % {"days": number(self.days)},
+            "alarms": ngettext("%(count)d alarm", "%(count)d alarms", count) % {"count": count},
+            "standing": duration(self.found.standing.total_seconds()),
+        }
+        if not count:
+            return _("In the last %(days)s this rule would have raised no alarm.") % words
+        return (
+            _("In the last %(days)s this rule would have raised %(alarms)s, standing %(standing)s in all.")
+            % words
+        )
+
+
+def back_test(rule: Rule, days: float, by: Person) -> Tried:
+    """What a rule, saved or not, would have raised in the last days. Nothing is saved.
+
+    Raises ValidationError for a rule that could not work, Refused for one that history cannot answer.
+    """
+    require(by, "alerts.change_rule")
+    checking.check_rule(rule, is_tried=True)
+    now = timezone.now()
+    return Tried(days, backtest.run(rule, now - timedelta(days=days), now))
 
 
 # ---- overrides: a part of their rule

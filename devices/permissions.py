@@ -30,11 +30,15 @@ class ReadOrStaff(BasePermission):
             return self.refuse(self.pushing_only)
         if scope == AccessToken.Scope.READ and not reads:
             return self.refuse(self.reading_only)
-        if reads or (takes_readings and scope == AccessToken.Scope.PUSH):
+        if takes_readings and scope == AccessToken.Scope.PUSH:
             return True
-        return bool(request.user.is_staff) or self.refuse(self.staff_only)
+        return self.may(request, view, reads=reads)
 
-    def refuse(self, reason: Promise) -> bool:
+    def may(self, request: Request, view: Any, *, reads: bool) -> bool:  # noqa: ARG002 - for others to ask
+        """Whether this person may, apart from the token's scope."""
+        return reads or bool(request.user.is_staff) or self.refuse(self.staff_only)
+
+    def refuse(self, reason: Promise | str) -> bool:
         """Say why in the answer (DRF reads `message` of this instance, which serves one request)."""
         self.message = reason
         return False

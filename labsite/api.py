@@ -17,6 +17,7 @@ from rest_framework.routers import SimpleRouter
 from rest_framework.serializers import as_serializer_error
 from rest_framework.views import APIView, exception_handler
 
+from alerts import api as alerts_api
 from devices import api as devices_api
 from devices.errors import ConfigurationError, Refused
 from labsite import health, status
@@ -78,6 +79,7 @@ docs = csp_update({"style-src": [SELF, UNSAFE_INLINE], "img-src": [SELF, "data:"
 router = SimpleRouter()
 devices_api.register(router)
 telemetry_api.register(router)
+alerts_api.register(router)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("health/", HealthView.as_view(), name="health"),

@@ -192,6 +192,15 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    # Of choices whose fields have one name in many places, or many names.
+    "ENUM_NAME_OVERRIDES": {
+        "AlarmState": "alerts.lifecycle.State",
+        "NoticeKind": "alerts.models.NoticeKind",
+        "NoticeState": "alerts.models.NoticeState",
+        "Priority": "alerts.filters.PRIORITIES",
+        "RuleKind": "alerts.models.RuleKind",
+        "RunState": "devices.readings.RUN_STATES",
+    },
 }
 UNFOLD = {
     "SITE_TITLE": "Labsite",
