@@ -29,12 +29,13 @@ ERROR_LENGTH = 500
 logger = logging.getLogger(__name__)
 
 
-def due(transports: Collection[str], now: datetime) -> list[Notice]:
-    """What is to be sent by these transports now, oldest first."""
+def due(transports: Collection[str], now: datetime, contact: int | None = None) -> list[Notice]:
+    """What is to be sent by these transports now, oldest first; to one contact only, if it is given."""
     waiting = Notice.objects.filter(state=NoticeState.WAITING, due_at__lte=now)
     here = waiting.filter(contact__enabled=True, contact__transport__in=transports)
     free = here.filter(Q(contact__hold_until=None) | Q(contact__hold_until__lte=now))
-    return list(free.select_related("contact", "route").order_by("created_at", "id"))
+    mine = free if contact is None else free.filter(contact=contact)
+    return list(mine.select_related("contact", "route").order_by("created_at", "id"))
 
 
 @transaction.atomic
@@ -134,6 +135,8 @@ def _is_worth_sending(notice: Notice, told: News, now: datetime) -> bool:
     if notice.kind in (NoticeKind.DAILY, NoticeKind.TEST):
         return True
     if notice.kind == NoticeKind.HAPPENING and now - notice.created_at > HAPPENING_END:
+        return False
+    if notice.kind == NoticeKind.RECOVERY and now - notice.due_at > END:
         return False
     if notice.kind in reminders.SCHEDULED and (notice.route is None or not notice.route.enabled):
         return False

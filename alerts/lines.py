@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import connection
 
 from alerts.lifecycle import UNACKNOWLEDGED
-from alerts.models import Notice, NoticeLine
+from alerts.models import Notice
 
 COPY = """
 INSERT INTO alerts_noticeline (notice_id, event_id, alarm_id, happening_id)
@@ -17,6 +17,13 @@ FROM alerts_noticeline l
     LEFT JOIN alerts_alarmevent e ON e.id = l.event_id
 WHERE l.notice_id = ANY(%(of)s) AND {condition}
 ORDER BY l.id
+ON CONFLICT DO NOTHING
+"""
+ADD = """
+INSERT INTO alerts_noticeline (notice_id, event_id, alarm_id, happening_id)
+SELECT %s, event, alarm, happening
+FROM unnest(%s::int8[], %s::int8[], %s::int8[]) WITH ORDINALITY AS n(event, alarm, happening, place)
+ORDER BY place
 ON CONFLICT DO NOTHING
 """
 ALL = COPY.format(condition="TRUE")
@@ -34,9 +41,10 @@ a.contact_id IS DISTINCT FROM %(contact)s AND NOT EXISTS (
 
 def add(notice: Notice, changes: Iterable[tuple[int, int]], happenings: Iterable[int] = ()) -> None:
     """New lines: (change, alarm), and happenings."""
-    made = [NoticeLine(notice=notice, event_id=event, alarm_id=alarm) for event, alarm in changes]
-    made += [NoticeLine(notice=notice, happening_id=happening) for happening in happenings]
-    NoticeLine.objects.bulk_create(made, batch_size=5_000, ignore_conflicts=True)
+    rows = [*((event, alarm, None) for event, alarm in changes), *((None, None, each) for each in happenings)]
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.execute(ADD, [notice.pk, *(list(column) for column in zip(*rows, strict=True))])
 
 
 def copy_all(of: Collection[UUID], to: UUID) -> int:
