@@ -7,6 +7,7 @@ from typing import Any
 
 from devices import drivers, links
 from devices.conformance import Finding
+from devices.conformance.templates import template_faults
 from devices.drivers.base import CHANNEL_KINDS, UNSTORABLE, Channel, Driver, Option
 from devices.errors import ConfigurationError
 
@@ -28,7 +29,8 @@ def findings(name: str, options: Mapping[str, Any] | None = None) -> list[Findin
     except ConfigurationError as error:
         return [Finding("loads", str(error))]
     found = [Finding("loads"), _described(driver), _example(driver), _options(driver), _strangers(driver)]
-    return [*found, _channels(driver, options or {}), _units_of(driver, options or {})]
+    found += [_channels(driver, options or {}), _units_of(driver, options or {})]
+    return [*found, _alarms(driver, options or {})]
 
 
 def unit_fault(unit: str) -> str:
@@ -126,6 +128,16 @@ def _channel_faults(channel: Channel) -> Iterator[str]:
     limits = [limit for limit in (channel.low, channel.high) if limit is not None]
     if not all(map(math.isfinite, limits)) or limits != sorted(limits):
         yield f"channel {key}: normal from {channel.low} to {channel.high}"
+
+
+def _alarms(driver: type[Driver], options: Mapping[str, Any]) -> Finding:
+    """The rules that it proposes. Channels that a lab declares itself are not known here."""
+    try:
+        channels = {*driver.channels, *channels_of(driver, options)}
+    except Exception:  # noqa: BLE001 - told above
+        channels = set(driver.channels)
+    names = ", ".join(template.name for template in driver.alarms)
+    return _joined("proposes rules that can work", template_faults(driver.alarms, channels), names)
 
 
 def _units_of(driver: type[Driver], options: Mapping[str, Any]) -> Finding:

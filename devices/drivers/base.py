@@ -17,6 +17,8 @@ UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # in a database's text: NUL and ha
 
 SECRET_NAME = re.compile("[A-Z][A-Z0-9_]{0,39}")
 CHANNEL_KINDS = ("float", "int", "bool", "text", "vector")
+RULE_KINDS = ("high", "low", "outside", "equals", "differs", "rate", "event", "no_progress")
+PRIORITIES = ("critical", "high", "medium", "low")
 
 
 class Secret:
@@ -105,6 +107,35 @@ class Option:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class RuleTemplate:
+    """A rule that is proposed for all instruments of a driver: what should not be, and what to do then.
+
+    `kind` is one of RULE_KINDS, `key` names the channels (* and ? are wildcards), limits and dead-band are in
+    their unit, times in seconds. `tag`: only for instruments that have it. `suppressed_by` is the name of
+    another template of the driver, while whose alarm stands this one is not told.
+    """
+
+    name: str
+    kind: str
+    guidance: str
+    key: str = ""
+    tag: str = ""
+    priority: str = "medium"
+    low: float | None = None
+    high: float | None = None  # of a rate: per minute
+    value: str = ""  # a text, a number, "true" or "false"
+    deadband: float = 0.0
+    seconds: float | None = None
+    event_kind: str = ""  # of the driver's events; run.failed, run.aborted, run.lost … of its runs
+    event_text: str = ""
+    on_delay: float = 0.0
+    off_delay: float = 0.0
+    latch: bool = False
+    suppressed_by: str = ""
+    suppressed_in: tuple[str, ...] = ()  # states of its runs
+
+
 def _texts(value: object) -> Iterator[str]:
     """All texts within JSON, keys included."""
     left = [value]
@@ -142,6 +173,7 @@ class Driver:
     example: ClassVar[str]  # such an address, for forms and messages
     options: ClassVar[tuple[Option, ...]] = ()
     channels: ClassVar[tuple[Channel, ...]] = ()
+    alarms: ClassVar[tuple[RuleTemplate, ...]] = ()  # the rules that are proposed for it
 
     def __init__(self, link: Link, options: Mapping[str, Any]) -> None:
         self.link = link

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from devices.drivers.base import Channel, Driver, Option
+from devices.drivers.base import Channel, Driver, Option, RuleTemplate
 from devices.drivers.bme280_math import (
     NOTHING,
     SEA_LEVEL,
@@ -121,6 +121,21 @@ class Bme280(Driver):
         ),
     )
     channels = (_TEMPERATURE, _HUMIDITY, _PRESSURE, _DEW_POINT, _FAHRENHEIT, _ALTITUDE)
+    alarms = (
+        # A room may well be more humid: this is of boxes only, which somebody has to call so.
+        RuleTemplate(
+            "Filament box humid",
+            "high",
+            "Dry or change the desiccant, and look at the lid's seal: filament takes up water within hours. "
+            "This rule is of the sensors that have the tag `filament-box`.",
+            key="humidity",
+            tag="filament-box",
+            high=40.0,
+            deadband=3.0,
+            on_delay=600.0,  # somebody had it open
+            off_delay=60.0,
+        ),
+    )
     link: RegisterLink
 
     def __init__(self, link: Link, options: Mapping[str, Any]) -> None:

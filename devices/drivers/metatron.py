@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from devices.drivers import json_values
-from devices.drivers.base import Channel
+from devices.drivers.base import Channel, RuleTemplate
 from devices.drivers.http_base import HttpDriver, Unwilling
 from devices.drivers.metatron_history import HISTORY_MAX, Past, Point, point, points
 from devices.drivers.metatron_jobs import COUNTED, changed, counts, runs
@@ -108,6 +108,17 @@ class Metatron(HttpDriver):
         *(Channel(f"jobs.{state}", f"jobs {state}", kind="int") for state in COUNTED),
         Channel("service", "service", kind="text"),
         Channel("clock_skew", "its clock ahead of the edge's", "s", digits=0),
+    )
+    alarms = (
+        RuleTemplate(
+            "Metatron backend not ready",
+            "equals",
+            "The server runs, but one of the programs behind it does not: start it, or look at its log.",
+            key="*_ready",
+            value="false",
+            on_delay=30.0,
+            off_delay=10.0,
+        ),
     )
 
     def __init__(self, link: Link, options: Mapping[str, Any]) -> None:

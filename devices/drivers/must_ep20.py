@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from devices.drivers.base import Channel, Driver, Option
+from devices.drivers.must_ep20_alarms import ALARMS
 from devices.drivers.must_ep20_registers import (
     ALARM_BITS,
     BATTERY_CLASSES,
@@ -81,6 +82,7 @@ class MustEp20(Driver):
         *(Channel(key, label, kind="bool") for key, label in ALARM_BITS.values()),
         *(register.channel() for register in (*SETTINGS, *MORE_SETTINGS)),
     )
+    alarms = ALARMS
     link: StreamLink
 
     def __init__(self, link: Link, options: Mapping[str, Any]) -> None:

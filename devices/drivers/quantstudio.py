@@ -8,7 +8,7 @@ import time as clock
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from devices.drivers.base import Channel, Driver, Option, Secret
+from devices.drivers.base import Channel, Driver, Option, RuleTemplate, Secret
 from devices.drivers.quantstudio_channels import channels
 from devices.drivers.quantstudio_log import SECOND, LogReader, stamped
 from devices.drivers.quantstudio_queries import (
@@ -98,6 +98,31 @@ class QuantStudio(Driver):
         ),
     )
     channels = channels(ZONES_USUAL, FILTER_SETS.split())
+    alarms = (
+        RuleTemplate(
+            "qPCR run ended with an error",
+            "event",
+            "Look at the machine's display and at its log before the next run; the plate may still be warm.",
+            event_kind="run.failed",
+            priority="high",
+        ),
+        RuleTemplate(
+            "qPCR run aborted",
+            "event",
+            "Somebody stopped it, at the machine or over the network, or it ended before its time.",
+            event_kind="run.aborted",
+        ),
+        RuleTemplate(
+            "qPCR machine in error",
+            "equals",
+            "It says Error and takes no run: look at its display.",
+            key="state",
+            value="Error",
+            priority="high",
+            on_delay=5.0,
+            off_delay=10.0,
+        ),
+    )
     link: StreamLink
 
     def __init__(self, link: Link, options: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from devices.drivers import json_values
-from devices.drivers.base import Driver, Option
+from devices.drivers.base import Driver, Option, RuleTemplate
 from devices.drivers.scs_values import CHANNELS, OF_STATE, OF_STEPS, Step, of_lone_state, of_state, steps
 from devices.errors import ConfigurationError, LinkError, ReplyError
 from devices.links.base import Link
@@ -40,6 +40,17 @@ class Scs(Driver):
         Option("history_file", str, "scs_history.json", "The name of its --history-file, in the folder"),
     )
     channels = CHANNELS
+    alarms = (
+        RuleTemplate(
+            "Calibration degrading",
+            "equals",
+            "The last steps made it worse: look at the resonance; if it goes on, begin anew from benchmarks.",
+            key="cri.is_degrading",
+            value="true",
+            priority="low",
+            off_delay=60.0,
+        ),
+    )
     link: FilesLink
 
     def __init__(self, link: Link, options: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from devices.drivers import thermostat_settings as how_set
-from devices.drivers.base import Channel, Driver, Option
+from devices.drivers.base import Channel, Driver, Option, RuleTemplate
 from devices.errors import ConfigurationError, ReplyError
 from devices.links.base import LineLink, Link
 from devices.readings import Quality, Reading, good
@@ -147,6 +147,20 @@ class Thermostat(Driver):
         ),
     )
     channels = tuple(channel for quantity in _QUANTITIES for channel in _pair(*quantity))
+    alarms = (
+        RuleTemplate(
+            "Thermostat too hot",
+            "high",
+            "Switch its current off and look at heat sink, fan and polarity: a loop that heats where it "
+            "should cool runs away. 70 °C is what TEC modules bear; set what your load does.",
+            key="ch?.temperature",
+            high=70.0,
+            deadband=2.0,
+            priority="high",
+            on_delay=2.0,
+            off_delay=10.0,
+        ),
+    )
     link: LineLink
 
     def __init__(self, link: Link, options: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from devices.conformance import Finding, __main__ as report, broken, declared, l
 from devices.conformance.live import HELD_MAX
 from devices.conformance.watch import Belongings, held
 from devices.drivers import edge_host
-from devices.drivers.base import Channel, Driver, Option
+from devices.drivers.base import Channel, Driver, Option, RuleTemplate
 from devices.edge import session as session_module
 from devices.errors import LinkError
 from devices.links.stream import StreamLink
@@ -89,7 +89,7 @@ class Simulated(Process):
 def test_a_driver_declares_what_it_should(name: str) -> None:
     found = declared.findings(name)
     assert broken(found) == []
-    assert len(found) == 7
+    assert len(found) == 8
     assert "not checked" not in found[-1].note
 
 
@@ -263,6 +263,11 @@ class Loose(Option):
         ("channels", (Channel("a", "A", "degC"),), "has units in UCUM: unit 'degC' is no UCUM code"),
         ("channels", (Channel("a", "A", "m" * 31),), "has units in UCUM: unit 'mmm"),
         ("channels_for", lambda options: options["x"], "declares its channels: KeyError"),
+        (
+            "alarms",
+            (RuleTemplate("Hot", "high", "Cool it.", key="b", high=1.0),),
+            "no channel has the key 'b'",
+        ),
     ],
 )
 def test_a_rule_of_declarations_finds_who_breaks_it(
@@ -415,11 +420,11 @@ def test_the_report_tells_each_rule_and_ends_as_it_should(
     assert report.main(["guilty"]) == 0
     out = capsys.readouterr().out
     assert "ok   says what it is: Guilty" in out
-    assert "7 of 7 rules kept; without --address nothing was read" in out
+    assert "8 of 8 rules kept; without --address nothing was read" in out
     assert report.main(["guilty", "--address", "tcp://127.0.0.1:1"]) == 1
     out = capsys.readouterr().out
     assert "FAIL opens and reads: tcp://127.0.0.1:1: connection refused" in out
-    assert "7 of 8 rules kept" in out
+    assert "8 of 9 rules kept" in out
     assert report.main(["samovar"]) == 2
     assert report.main(["guilty", "--option", "colour=1"]) == 2
     assert "no option colour" in capsys.readouterr().err
