@@ -151,13 +151,14 @@ def _turn(memory: Memory, at: int, turns: list[Turn]) -> None:
 
 
 def telling(time: Int64s, truth: Truths, hold: int) -> NDArray[np.intp]:
-    """Which readings of a channel, in order, are enough for `walk`: where something changes, and the last."""
+    """Which readings of a channel, in order, are enough for `walk`: where something changes, and the last.
+
+    Also some between, so that it sees no gap where there is none.
+    """
     if len(time) < 3:
         return np.arange(len(time))
-    changed = truth[1:] != truth[:-1]
-    is_far = np.diff(time) > hold
-    keep = np.zeros(len(time), np.bool_)
-    keep[0] = keep[-1] = True
-    keep[1:] |= changed | is_far
-    keep[:-1] |= is_far
+    span = time // max(hold // 2, 1)
+    is_edge = (truth[1:] != truth[:-1]) | (span[1:] != span[:-1])
+    keep = np.ones(len(time), np.bool_)
+    keep[1:-1] = is_edge[1:] | is_edge[:-1]
     return np.flatnonzero(keep)

@@ -1,5 +1,5 @@
-"""A connection to the database of one's own, to listen and to hold a lock: no pool hands it on, and it notices
-a dead network in 10 s."""
+"""A connection to the database of one's own, to listen and to hold a lock: no pool hands it on, and it
+notices a dead network in 10 s."""
 
 import os
 from typing import Any

@@ -1,4 +1,4 @@
-"""Numbers, units and times as people read them; labsite/pages/static/labsite/numbers.js says the same in the browser."""
+"""Numbers, units and times as people read them; the pages' numbers.js says the same in the browser."""
 
 import math
 import re
