@@ -14,7 +14,7 @@ import psycopg
 from django.db import Error, close_old_connections, connection
 from django.utils import timezone
 
-from alerts import deadman, delivery, routing
+from alerts import deadman, routing, sending
 from alerts.changes import CHANNEL
 from alerts.listening import Listening
 from alerts.timers import Timers
@@ -93,7 +93,7 @@ class Watch(threading.Thread):
 
     def _tell(self, now: datetime) -> None:
         routing.dispatch(now)
-        delivery.deliver_due(now)
+        sending.deliver_due(now)
 
     def _beat(self, now: datetime, *, is_well: bool) -> None:
         deadman.ping(now, healthy=is_well)
