@@ -266,7 +266,7 @@ class Loose(Option):
         (
             "alarms",
             (RuleTemplate("Hot", "high", "Cool it.", key="b", high=1.0),),
-            "no channel has the key 'b'",
+            "channel b is of kind bool",
         ),
     ],
 )
