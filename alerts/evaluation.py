@@ -79,7 +79,7 @@ def judge(news: News, now: datetime) -> None:
     if news.live:
         settled += connections.judge(book, present, news.gaps, news.seen, rows.troubled, changes)
         settled += _judge_present(book, present, rows, changes)
-        _apply(settled, changes)
+        apply(settled, changes)
     if len(late):
         _judge_past(book, late, rows, changes)
     happenings.judge(book, news.events, news.runs, changes, live=news.live)
@@ -352,8 +352,8 @@ def _alarms(book: Book, numbers: Iterable[int]) -> dict[tuple[int, int], Alarm]:
     return found
 
 
-def _apply(judged: Sequence[Judged], changes: Changes) -> None:
-    """Let alarms follow their conditions, causes before consequences."""
+def apply(judged: Sequence[Judged], changes: Changes) -> None:
+    """Let alarms follow their conditions; causes come before their consequences."""
     turned = [(alarm, turns) for alarm, turns in judged if turns]
     if not turned:
         return
