@@ -23,6 +23,7 @@ from alerts.kinds import Wrong, is_given, too_long
 from alerts.models import Contact, Override, Route, RouteStep, Rule
 from alerts.rulebook import OF_CHANNELS
 from alerts.scope import watches
+from alerts.secrets import NO_CONTACTS
 from devices import drivers
 from devices.drivers.base import SECRET_NAME, UNSTORABLE
 from devices.models import tag as tag_form
@@ -133,6 +134,8 @@ def _wrong_place(contact: Contact) -> Wrong:
     if contact.secret and not SECRET_NAME.fullmatch(contact.secret):
         # Not said again: a person may have written the password itself.
         yield "secret", "only its name belongs here: capitals, digits and underscores, such as MAIL_1"
+    elif contact.secret in NO_CONTACTS:
+        yield "secret", f"LABSITE_SECRET_{contact.secret} is Labsite's own: name another one"
     if contact.transport not in TRANSPORTS:
         yield "transport", f"no transport {contact.transport!r}; there are {', '.join(TRANSPORTS)}"
         return

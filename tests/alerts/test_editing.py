@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.core.exceptions import PermissionDenied, ValidationError
 
-from alerts import editing
+from alerts import checking, editing, transports
 from alerts.models import Contact, Override, Priority, Route, RouteStep, Rule, RuleKind
 from alerts.scope import rules_of
 from devices.errors import Refused
@@ -369,6 +369,7 @@ def test_a_contact_is_saved(transport: str, address: str, secret: str) -> None:
         ({"transport": "webhook", "address": "https://a:secret@example.org/"}, "address", "password"),
         ({"transport": "apprise", "address": ""}, "secret", "Apprise"),
         ({"secret": "pass word"}, "secret", "name"),
+        ({"secret": "KEY"}, "secret", "Labsite's own"),
         ({"name": "a\0"}, "name", "cannot be stored"),
         ({"name": ""}, "name", "blank"),
     ],
@@ -379,6 +380,10 @@ def test_what_a_contact_cannot_be_is_refused_by_field(fields: dict[str, str], fi
         editing.save_contact(Contact(**given), by=OPERATOR)
     assert list(wrong(caught)) == [field]
     assert said in wrong(caught)[field][0]
+
+
+def test_every_transport_has_its_form_of_address() -> None:
+    assert set(checking.TRANSPORTS) == set(transports.NAMES)
 
 
 def test_a_password_in_place_of_a_secrets_name_is_not_said_again() -> None:
