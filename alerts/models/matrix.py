@@ -70,15 +70,14 @@ class MatrixRoom(models.Model):
 class MatrixMessage(models.Model):
     """A notice as it stands in a room. Without a `root` it is one itself: its alarms' thread hangs on it.
 
-    `shown`: what its last edit says of how its alarms stand. While one of them stands it is `open`.
+    `shown`: the text that it has by now. While one of its alarms stands it is `open`, and edited as that changes.
     """
 
     room_id = models.CharField(max_length=255)
     event_id = models.CharField(max_length=255, unique=True)
     notice = models.OneToOneField(Notice, models.CASCADE, related_name="matrix_message")
     root = models.ForeignKey("self", models.CASCADE, null=True, related_name="thread")
-    html = models.TextField()  # as it was sent; the text is the notice's
-    shown = models.TextField(blank=True)
+    shown = models.TextField()
     versions = models.BigIntegerField(default=-1)  # of its alarms, added up, when that was last looked at
     open = models.BooleanField(default=True)
     sent_at = models.DateTimeField()

@@ -75,8 +75,8 @@ class Program:
     stop_signal: str = "TERM"
 
 
-def centre(host: str, port: int) -> list[Program]:
-    """The processes of the centre, as design and README name them."""
+def centre(host: str, port: int, *, matrix: bool = False) -> list[Program]:
+    """The processes of the centre, as design and README name them; the Matrix bot only where there is one."""
     uvicorn = ["uvicorn", "labsite.asgi:application", "--host", host, "--port", str(port)]
     uvicorn += [
         "--timeout-graceful-shutdown",
@@ -88,6 +88,7 @@ def centre(host: str, port: int) -> list[Program]:
     return [
         Program("web", python(*uvicorn)),
         *(Program(name, python("labsite.processes", name), LEAN) for name in ("beat", "ingest", "central")),
+        *([Program("matrixbot", [sys.executable, "manage.py", "matrixbot"], LEAN)] if matrix else []),
     ]
 
 

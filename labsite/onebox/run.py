@@ -73,7 +73,8 @@ class Labsite:
         self.configure(servers, [])
         self.start_manager()
         prepared = self.prepare()
-        wanted = [*programs.centre(settings.HOST, settings.PORT), programs.edge()]
+        matrix = bool(settings.MATRIX_HOMESERVER)
+        wanted = [*programs.centre(settings.HOST, settings.PORT, matrix=matrix), programs.edge()]
         if prepared["demo"]:
             wanted.append(programs.demo(self.folder, prepared["demo_port"], prepared["demo"]))
         self.configure(servers, wanted)

@@ -1,0 +1,25 @@
+"""The Matrix bot, until SIGTERM."""
+
+import logging
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from alerts.matrix import bot
+from alerts.matrix.session import Taken
+from alerts.matrix.settings import NotConfigured, account
+
+QUIET = ("nio", "peewee", "aiohttp")
+
+
+class Command(BaseCommand):
+    help = "Run the Matrix bot: notices out, commands in. docs/matrix.md says how it is set up."
+    requires_system_checks = []  # they would load all pages; the other processes have done them
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        for name in QUIET:  # what they say of each event is for their developers
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            bot.serve(account())
+        except (NotConfigured, Taken) as error:
+            raise CommandError(str(error)) from None
