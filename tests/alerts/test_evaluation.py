@@ -1,42 +1,19 @@
 """Readings in, alarms out, through the pipeline."""
 
-from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from alerts.lifecycle import Event, State
 from alerts.models import Alarm, AlarmEvent, Rule, RuleKind
-from devices.models import Edge, Instrument
 from devices.readings import Flag, Quality
 from devices.wire import Batch, Gap
 from labsite import pipeline
+from tests.alerts.bench import Bench
 from tests.alerts.factories import rule
-from tests.telemetry.factories import NOW, at, batch, edge, instrument, moment, new_spool, parcel
+from tests.telemetry.factories import NOW, at, batch, moment, parcel
 
 pytestmark = pytest.mark.django_db
-
-Readings = Sequence[tuple[float, float | None]]  # seconds from NOW, value
-
-
-class Bench:
-    """An edge with one instrument, whose parcels follow one another."""
-
-    def __init__(self) -> None:
-        self.edge: Edge = edge()
-        self.bath: Instrument = instrument(self.edge)
-        self.spool = new_spool()
-        self.next = 1
-
-    def bring(self, *batches: Batch, track: str = "live", late: float = 0.0) -> None:
-        sent = parcel(*batches, first=self.next, track=track, spool=self.spool)
-        self.next += len(batches)
-        pipeline.ingest(self.edge, sent, NOW + timedelta(seconds=late))
-
-    def read(self, *readings: tuple[float, float | None], key: str = "a", track: str = "live") -> None:
-        """Readings of one channel, at seconds from NOW."""
-        self.bring(batch(self.bath, key, *((at(seconds), value) for seconds, value in readings)), track=track)
 
 
 @pytest.fixture
