@@ -244,6 +244,14 @@ LOG_LEVEL = env_choice("LABSITE_LOG_LEVEL", "INFO", logs.LEVELS)
 LOG_FORMAT = env_choice("LABSITE_LOG_FORMAT", "text", logs.FORMS)
 LOGGING = logs.configuration(LOG_LEVEL, LOG_FORMAT)
 
+# ---- Matrix: without a homeserver there is no bot
+
+MATRIX_HOMESERVER = env_text("LABSITE_MATRIX_HOMESERVER")
+MATRIX_USER = env_text("LABSITE_MATRIX_USER")
+MATRIX_PASSWORD = env_secret("LABSITE_MATRIX_PASSWORD")
+MATRIX_DEVICE = env_text("LABSITE_MATRIX_DEVICE", "labsite")
+MATRIX_ALLOW_VERIFICATION = env_bool("LABSITE_MATRIX_ALLOW_VERIFICATION", default=False)
+
 # ---- Behind HTTPS: a proxy that ends TLS and sets X-Forwarded-Proto is in front (LABSITE_HTTPS=1)
 
 HTTPS = env_bool("LABSITE_HTTPS", default=False)
