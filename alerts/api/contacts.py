@@ -5,10 +5,13 @@ from typing import Any, ClassVar
 
 from django.contrib.auth import get_user_model
 from django.db.models import Prefetch
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
 
-from alerts import editing
+from alerts import editing, trials
 from alerts.api.words import PriorityField
 from alerts.filters import ContactFilter, NoticeFilter, RouteFilter
 from alerts.models import Attempt, Contact, Notice, NoticeLine, Priority, Route, RouteStep
@@ -42,6 +45,13 @@ class ContactSerializer(serializers.ModelSerializer[Contact]):
         return editing.save_contact(instance, by=self.context["request"].user)
 
 
+class TestedContactSerializer(serializers.Serializer[Any]):
+    """What came of a test of a contact."""
+
+    ok = serializers.BooleanField(help_text="It was taken")
+    words = serializers.CharField(help_text="By whom, or what went wrong")
+
+
 class ContactViewSet(viewsets.ModelViewSet[Contact]):
     """Who can be told something, and how. For staff and people with the right to see contacts."""
 
@@ -56,12 +66,20 @@ class ContactViewSet(viewsets.ModelViewSet[Contact]):
         "update": "alerts.change_contact",
         "partial_update": "alerts.change_contact",
         "destroy": "alerts.delete_contact",
+        "test": "alerts.change_contact",
     }
     filterset_class = ContactFilter
     ordering = "name"
 
     def perform_destroy(self, instance: Contact) -> None:
         editing.delete_contact(instance, by=self.request.user)
+
+    @extend_schema(request=None, responses=TestedContactSerializer)
+    @action(detail=True, methods=["post"])
+    def test(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Test this contact: it is sent a notice that says so. Takes up to 10 s."""
+        tested = trials.test_contact(self.get_object(), by=request.user)
+        return Response(TestedContactSerializer(tested).data)
 
 
 class StepSerializer(serializers.ModelSerializer[RouteStep]):
