@@ -73,11 +73,15 @@ class Line:
 
     @property
     def until(self) -> str:
-        return moment(self.event.until) if self.event.until else ""
+        return moment(self.event.until, self.now) if self.event.until else ""
 
     @property
     def age(self) -> str:
         return numbers.age(self.event.at, self.now)
+
+    @property
+    def age_ms(self) -> int:
+        return milliseconds(self.event.at)
 
     @property
     def noted(self) -> str:
@@ -183,13 +187,11 @@ class Shown:
     @property
     def aside(self) -> str:
         """Who put it aside and until when."""
-        until = self.alarm.aside_until
         name = self.alarm.aside_by.get_username() if self.alarm.aside_by else _("somebody")
-        if until is None:
+        if self.alarm.aside_until is None:
             return name
-        left = (until - self.now).total_seconds()
-        when = _("for another %(duration)s") % {"duration": numbers.duration(left)}
-        return f"{name}, {when if left < 3600 else _('until %(time)s') % {'time': moment(until)}}"
+        words = {"name": name, "time": moment(self.alarm.aside_until, self.now)}
+        return _("%(name)s, until %(time)s") % words
 
     @property
     def why_suppressed(self) -> str:
@@ -229,9 +231,9 @@ class Shown:
         return lifecycle.after(self.state, event) is not None
 
 
-def moment(at: datetime) -> str:
-    """A date and time with its zone."""
-    return at.strftime("%Y-%m-%d %H:%M UTC")
+def moment(at: datetime, now: datetime) -> str:
+    """When something ends, with the zone; the date where that is not today."""
+    return at.strftime("%H:%M UTC" if at.date() == now.date() else "%Y-%m-%d %H:%M UTC")
 
 
 def _row(alarm: Alarm, at: int) -> Row | None:

@@ -132,7 +132,7 @@ def first_few(person: Person, now: datetime) -> Listing:
         tally,
         back=reverse("overview"),
         source=reverse("alarms-few"),
-        standing=[Shown(each, now, Rights.of(person)) for each in _standing()[:FEW]],
+        standing=_briefly(_standing()[:FEW], person, now),
         total=tally.standing,
         compact=True,
     )
@@ -142,7 +142,7 @@ def of_instrument(instrument: Instrument, person: Person, now: datetime) -> List
     """What stands of an instrument and of its edge."""
     tally = Tally.now()
     found = _standing().filter(Q(instrument=instrument) | Q(instrument=None, edge=instrument.edge_id))
-    shown = [Shown(each, now, Rights.of(person)) for each in found[:PAGE]]
+    shown = _briefly(found[:PAGE], person, now)
     return Listing(
         tally,
         back=reverse("instrument", args=[instrument.pk]),
@@ -151,6 +151,14 @@ def of_instrument(instrument: Instrument, person: Person, now: datetime) -> List
         total=len(shown),
         compact=True,
     )
+
+
+def _briefly(found: Iterable[Alarm], person: Person, now: datetime) -> list[Shown]:
+    """Without journals, but for what was said by those who acknowledged."""
+    chosen = list(found)
+    lines = _lines((each for each in chosen if each.acknowledged_at), now)
+    rights = Rights.of(person) if chosen else Rights()
+    return [Shown(each, now, rights, lines=lines.get(each.pk, [])) for each in chosen]
 
 
 def one(alarm: int, person: Person, now: datetime, page: str = "", more: str = "") -> Single:
