@@ -131,7 +131,7 @@ def _numbers(watch: Watch, table: str, since: datetime, until: datetime) -> tupl
     time, value = rows["time"].astype(np.int64), rows["value"].astype(np.float64)
     good = (rows["quality"].astype(np.int16) & QUALITY_MASK) == Quality.GOOD
     if watch.rule.kind == RuleKind.STALE:
-        truth = np.where(good, np.int8(Truth.FALSE), np.int8(Truth.TRUE))
+        truth = conditions.stale(rows["quality"].astype(np.int16), value, np.zeros(len(time), np.bool_))
         first = int(np.argmax(good)) if good.any() else len(good)  # what never was good is not missing
         return time[first:], truth[first:]
     if watch.rule.kind == RuleKind.RATE:

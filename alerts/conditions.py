@@ -12,12 +12,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.readings import Quality
+
 Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Truths = NDArray[np.int8]
 
 SECOND = 1_000_000
+QUALITY_MASK = 3  # the class of a stored quality; above it are flags
 RATE_LEAST = 0.5  # of its window must lie between two readings before a rate is told of them
 
 
@@ -56,6 +59,16 @@ def truths(limits: Limits, value: Floats, good: Bools) -> Truths:
         holds, np.int8(Truth.TRUE), np.where(is_clear, np.int8(Truth.FALSE), np.int8(Truth.BAND))
     )
     return np.where(good & ~np.isnan(value), found, np.int8(Truth.UNKNOWN))
+
+
+def stale(quality: NDArray[np.int16], value: Floats, has_text: Bools) -> Truths:
+    """What readings say of a channel that should have a good value.
+
+    An uncertain one that has none at all is an instrument's word that there is none to be had now: no fault.
+    """
+    grade = quality & QUALITY_MASK
+    is_absent = (grade == Quality.UNCERTAIN) & np.isnan(value) & ~has_text
+    return np.where((grade == Quality.GOOD) | is_absent, np.int8(Truth.FALSE), np.int8(Truth.TRUE))
 
 
 def rates(time: Int64s, value: Floats, window: int) -> Floats:

@@ -175,7 +175,7 @@ def _sayings(book: Book, columns: Columns) -> Sayings:
     value = columns.value
     truth = conditions.truths(book.limits.take(watch), value[reading], good[reading])
     stale = book.is_stale[watch]
-    truth[stale] = np.where(good[reading[stale]], Truth.FALSE, Truth.TRUE)
+    truth[stale] = conditions.stale(columns.quality, value, columns.has_text)[reading[stale]]
     _judge_texts(book, columns, good, Sayings(watch, reading, truth))
     _judge_rates(book, columns, good, Sayings(watch, reading, truth))
     return Sayings(watch, reading, truth)
@@ -258,6 +258,8 @@ def _judge_present(book: Book, columns: Columns, rows: Rows, changes: Changes) -
         if not len(news[0]):
             continue
         alarm = alarm or new_alarm(book, watch, columns.time[reading[0]])
+        if watch.rule.kind == RuleKind.STALE:
+            news = news[0][-1:], news[1][-1:]  # what an instrument tells of before was bad then, and no more
         turns = _walk(alarm, watch, *news)
         _note_value(alarm, columns, reading)
         changes.touch(alarm)

@@ -1,15 +1,18 @@
 """`python -m labsite.processes beat`, `ingest` or `central`: Celery's processes of the centre.
 
-The same as `celery -A labsite …`, without the 10 MB that its command line for people takes in each process.
+The same as `celery -A labsite …`, without the 10 MB that its command line for people takes in each process;
+and the thread that looks after alarms beside the tasks of the central worker.
 """
 
 import sys
 import warnings
 from socket import gethostname
 
+import django
 from celery.exceptions import SecurityWarning
 from celery.utils.nodenames import nodename
 from django.conf import settings
+from django.utils.module_loading import import_string
 
 from labsite.celery import app
 
@@ -19,6 +22,17 @@ THREADS = 2
 def beat() -> None:
     """Runs until SIGTERM or SIGINT."""
     app.Beat(loglevel=settings.LOG_LEVEL, quiet=True).run()
+
+
+def central() -> int:
+    """The central worker, and who looks after the alarms."""
+    django.setup()
+    watch = import_string("alerts.watch.Watch")()  # by name: the other processes need not carry it
+    watch.start()
+    try:
+        return worker("central")
+    finally:
+        watch.stop()
 
 
 def worker(queue: str) -> int:
@@ -42,7 +56,7 @@ def main() -> int:
     if name == "beat":
         beat()
         return 0
-    return worker(name)
+    return central() if name == "central" else worker(name)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,25 @@ def test_a_reading_that_is_not_good_says_nothing() -> None:
     assert said.tolist() == [U]
 
 
+@pytest.mark.parametrize(
+    ("quality", "value", "text", "truth"),
+    [
+        (0, 1.0, False, F),
+        (0, NAN, True, F),
+        (0, NAN, False, F),
+        (1, 1.0, False, T),
+        (1, NAN, True, T),
+        (1, NAN, False, F),
+        (2, NAN, False, T),
+        (2 + 16, NAN, True, T),
+        (16, 1.0, False, F),
+    ],
+)
+def test_what_a_reading_says_of_its_channel(quality: int, value: float, text: bool, truth: Truth) -> None:
+    said = conditions.stale(np.array([quality], np.int16), np.array([value]), np.array([text]))
+    assert said.tolist() == [truth]
+
+
 def test_a_rate_needs_readings_over_half_its_window() -> None:
     time = np.arange(6) * SECOND
     rate = conditions.rates(time, np.array([0.0, 1, 2, 3, 4, 2]), 4 * SECOND)
