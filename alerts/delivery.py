@@ -35,7 +35,7 @@ def due(transports: Collection[str], now: datetime, contact: int | None = None) 
     here = waiting.filter(contact__enabled=True, contact__transport__in=transports)
     free = here.filter(Q(contact__hold_until=None) | Q(contact__hold_until__lte=now))
     mine = free if contact is None else free.filter(contact=contact)
-    return list(mine.select_related("contact", "route").order_by("created_at", "id"))
+    return list(mine.select_related("contact", "route").order_by("created_at", "priority", "id"))
 
 
 @transaction.atomic

@@ -23,8 +23,8 @@ def is_open(route: Route, at: datetime) -> bool:
     """Whether a route tells at this moment. Hours over midnight belong to the day they begin on."""
     local = at.astimezone(zone(route.zone))
     day, clock = local.weekday(), local.time()
-    start, end = route.start, route.end
-    if start is None or end is None or start == end:
+    start, end = _hours(route)
+    if start == end:
         return _is_day(route, day)
     if start < end:
         return _is_day(route, day) and start <= clock < end
@@ -35,9 +35,9 @@ def opens(route: Route, at: datetime) -> datetime:
     """This moment if the route tells by then, else the next one at which its hours begin."""
     if is_open(route, at):
         return at
-    first = at.astimezone(zone(route.zone)).date()
+    first, (start, _end) = at.astimezone(zone(route.zone)).date(), _hours(route)
     for days in range(WEEK + 2):
-        begin = _moment(route, first + days * DAY, route.start or time.min)
+        begin = _moment(route, first + days * DAY, start)
         if begin > at and is_open(route, begin):
             return begin
     return at  # no day at all is a mistake that must not silence anybody
@@ -60,6 +60,13 @@ def is_same_day(route: Route, one: datetime, other: datetime) -> bool:
     """Whether both are on one date of the route's time zone."""
     local = zone(route.zone)
     return one.astimezone(local).date() == other.astimezone(local).date()
+
+
+def _hours(route: Route) -> tuple[time, time]:
+    """From when to when; the same twice: the whole day."""
+    if route.start is None or route.end is None or route.start == route.end:
+        return time.min, time.min
+    return route.start, route.end
 
 
 def _moment(route: Route, day: date, clock: time) -> datetime:

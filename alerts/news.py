@@ -63,7 +63,7 @@ class News:
 
     alarms: list[int] = field(default_factory=list)
     happenings: list[int] = field(default_factory=list)
-    events: dict[int, int] = field(default_factory=dict)  # by alarm: the change that it is told for
+    past: frozenset[int] = frozenset()  # of the alarms: learnt so late that they were over
     standing: int = 0  # how many of the alarms
     priority: int | None = None  # the highest
 
@@ -84,7 +84,7 @@ def of(notice: Notice, now: datetime) -> News:
     return News(
         alarms=[line.alarm for line in found],
         happenings=list(happenings.values_list("happening_id", flat=True)),
-        events={line.alarm: line.event_id for line in found},
+        past=frozenset(line.alarm for line in found if line.past),
         standing=sum(line.stands for line in found),
         priority=min((line.priority for line in found), default=None),
     )

@@ -188,6 +188,8 @@ class Plan:
             for route, contact in found[change.id]:
                 if route in self.ways:
                     self.told[NoticeKind.CALM, route, contact].append(change)
+            for route in {route for route, _contact in found[change.id]} & self.ways.keys():
+                self.begun[route].append(change)
 
     def write(self, now: datetime) -> int:
         """Make notices of it, or add to those that wait."""

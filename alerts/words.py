@@ -17,6 +17,7 @@ from devices import numbers
 
 FEW = 8  # so many are named, the rest is counted
 TITLE_LENGTH = 300
+LATE = "learnt late: it was over by the time it was known here"
 SHAPES = {Priority.CRITICAL: "■", Priority.HIGH: "▲", Priority.MEDIUM: "◆", Priority.LOW: "●"}
 NO_TEXT = re.compile(
     r"[\x00-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069]+"
@@ -99,7 +100,7 @@ def message_of(notice: Notice, now: datetime, told: News | None = None) -> Messa
         title, standing, more = _daily(notice.route, now, local)
         parts += [*standing, *_more(more)]
     else:
-        said = [_alarm_part(each, notice.kind, now, local) for each in alarms]
+        said = [_alarm_part(each, notice.kind, now, local, late=each.pk in told.past) for each in alarms]
         said += [_happening_part(each, now, local) for each in happenings]
         count = len(told.alarms) + len(told.happenings)
         title = _title(notice, said, count, alarms, now)
@@ -153,8 +154,9 @@ def _alarms(ids: Sequence[int]) -> list[Alarm]:
     return [by_id[each] for each in ids if each in by_id]
 
 
-def _alarm_part(alarm: Alarm, kind: str, now: datetime, local: tzinfo) -> Part:
-    return Part(_head(alarm, kind), tuple(_lines(alarm, kind, now, local)))
+def _alarm_part(alarm: Alarm, kind: str, now: datetime, local: tzinfo, *, late: bool = False) -> Part:
+    said = tuple(_lines(alarm, kind, now, local))
+    return Part(_head(alarm, kind), (LATE, *said) if late else said)
 
 
 def _head(alarm: Alarm, kind: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from alerts.changes import Changes
 from alerts.lifecycle import Event
-from alerts.models import Alarm, Contact, Priority, Route, RouteStep, Rule, RuleKind, Source
+from alerts.models import Alarm, Contact, Happening, Priority, Route, RouteStep, Rule, RuleKind, Source
 from devices.models import Channel, Instrument
 from tests.telemetry.factories import NOW, moment
 
@@ -55,6 +55,41 @@ def cleared(of: Alarm, at: float = -30.0) -> Alarm:
     return current
 
 
+def moved(of: Alarm, event: str, at: float = 0.0) -> Alarm:
+    """The same alarm after another event: a raise makes its condition hold, suppression ends with it over."""
+    current = Alarm.objects.select_related("rule").get(pk=of.pk)
+    current.active = current.held = event == Event.RAISE
+    changes = Changes(moment(at), Source.INGEST)
+    assert changes.move(current, Event(event), moment(at))
+    changes.save()
+    return current
+
+
+def past(of: Channel, by: Rule, at: float, until: float, told: float = 0.0) -> Alarm:
+    """An excursion that was learnt late, as judging the backlog leaves it: a latching rule has latched."""
+    made = Alarm(
+        rule=by, edge_id=of.instrument.edge_id, instrument=of.instrument, channel=of, since=moment(at),
+        priority=by.priority, text=f"{of} above 30",
+    )  # fmt: skip
+    changes = Changes(moment(told), Source.INGEST)
+    changes.touch(made)
+    if by.latch:
+        assert changes.move(made, Event.RAISE, moment(at), past=True)
+        assert changes.move(made, Event.LATCH, moment(until), past=True)
+    else:
+        changes.note_past(made, Event.RAISE, moment(at))
+        changes.note_past(made, Event.CLEAR, moment(until))
+    changes.save()
+    return made
+
+
+def happening(of: Instrument, kind: str = "run.completed", at: float = 0.0, late: float = 1.0) -> Happening:
+    """Something that people may have asked to hear of, learnt so many seconds late."""
+    return Happening.objects.create(
+        instrument=of, time=moment(at), kind=kind, text="plate 7", stored_at=moment(at + late)
+    )
+
+
 def contact(name: str = "room", transport: str = "webhook", **fields: Any) -> Contact:
     return Contact.objects.create(name=name, transport=transport, **fields)
 
@@ -69,4 +104,16 @@ def route(*contacts: Contact, name: str = "all", every: float = 600.0, **fields:
 
 
 HOUR = timedelta(hours=1)
-__all__ = ["HOUR", "NOW", "alarm", "built_in_rules", "cleared", "contact", "route", "rule"]
+__all__ = [
+    "HOUR",
+    "NOW",
+    "alarm",
+    "built_in_rules",
+    "cleared",
+    "contact",
+    "happening",
+    "moved",
+    "past",
+    "route",
+    "rule",
+]
