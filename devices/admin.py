@@ -136,7 +136,7 @@ class InstrumentAdmin(ForStaff):
     list_filter = (RetiredFilter, "edge", "driver", "in_service", "demo")
     list_select_related = ("edge",)
     search_fields = ("name", "address", "tags")
-    actions = ("test_connection", "take_out_of_service", "put_into_service", "retire")
+    actions: tuple[str, ...] = ("test_connection", "take_out_of_service", "put_into_service", "retire")
     change_form_after_template = "devices/test_connection.html"
 
     class Media:

@@ -101,7 +101,7 @@ class WordsField(forms.CharField):
         return (super().to_python(value) or "").replace(",", " ").split()
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        return self.to_python(self.prepare_value(initial)) != self.to_python(data)
+        return bool(self.to_python(self.prepare_value(initial)) != self.to_python(data))
 
 
 class SecretField(forms.CharField):
