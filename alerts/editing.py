@@ -60,10 +60,15 @@ def set_enabled(rule: Rule, by: Person, *, on: bool) -> None:
 def delete_rule(rule: Rule, by: Person) -> None:
     """Delete a rule with its alarms and their journal. Raises Refused for one that comes with Labsite."""
     require(by, "alerts.delete_rule")
-    if rule.built_in:
-        raise Refused(f"“{rule}” comes with Labsite: it can be switched off, not deleted")
+    if reason := why_rule_stays(rule):
+        raise Refused(reason)
     logger.info("rule %s is deleted by %s", rule, name_of(by))
     rule.delete()
+
+
+def why_rule_stays(rule: Rule) -> str:
+    """Why it cannot be deleted; empty if it can."""
+    return f"“{rule}” comes with Labsite: it can be switched off, not deleted" if rule.built_in else ""
 
 
 @dataclass(frozen=True)
@@ -147,13 +152,18 @@ def delete_contact(contact: Contact, by: Person) -> None:
     """Delete a contact with its notices. Raises Refused if a route would be left with nobody to tell."""
     require(by, "alerts.delete_contact")
     _turn()
+    if reason := why_contact_stays(contact):
+        raise Refused(reason)
+    logger.info("contact %s is deleted by %s", contact, name_of(by))
+    contact.delete()
+
+
+def why_contact_stays(contact: Contact) -> str:
+    """Why it cannot be deleted; empty if it can."""
     steps = RouteStep.objects.filter(route=OuterRef("pk"))
     others = steps.exclude(contact=contact)
     alone = Route.objects.filter(Exists(steps.filter(contact=contact)) & ~Exists(others)).first()
-    if alone:
-        raise Refused(f"the route “{alone}” has no other contact: change or delete it first")
-    logger.info("contact %s is deleted by %s", contact, name_of(by))
-    contact.delete()
+    return f"the route “{alone}” has no other contact than “{contact}”: change it first" if alone else ""
 
 
 # ---- routes

@@ -151,17 +151,18 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
 class LineSerializer(serializers.ModelSerializer[NoticeLine]):
     """A change of an alarm, or something else that happened."""
 
-    text = serializers.SerializerMethodField()
+    change = serializers.CharField(
+        source="event.event", default=None, allow_null=True, help_text="Of the alarm, as in its journal"
+    )
+    text = serializers.SerializerMethodField(help_text="The alarm, or what happened")
 
     class Meta:
         model = NoticeLine
-        fields: ClassVar = ["alarm", "event", "happening", "text"]
+        fields: ClassVar = ["alarm", "event", "change", "happening", "text"]
 
     def get_text(self, line: NoticeLine) -> str:
-        if line.alarm is not None:
-            what = line.event.get_event_display() if line.event else ""
-            return f"{line.alarm.text}: {what}" if what else line.alarm.text
-        return line.happening.text if line.happening else ""
+        told = line.alarm or line.happening
+        return told.text if told else ""
 
 
 class NoticeSerializer(serializers.ModelSerializer[Notice]):

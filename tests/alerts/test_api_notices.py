@@ -288,9 +288,9 @@ def test_a_notice_is_told_with_its_lines_and_attempts(viewer: APIClient, bath: I
             {"at": "2026-11-20T12:00:01Z", "seconds": 0.5, "error": "refused"},
         ],
         "lines": [
-            {"alarm": warm.pk, "event": AlarmEvent.objects.get().pk, "happening": None,
-             "text": "bath a above 30: raised"},
-            {"alarm": None, "event": None, "happening": began.pk, "text": "Plate 7"},
+            {"alarm": warm.pk, "event": AlarmEvent.objects.get().pk, "change": "raise", "happening": None,
+             "text": "bath a above 30"},
+            {"alarm": None, "event": None, "change": None, "happening": began.pk, "text": "Plate 7"},
         ],
     }  # fmt: skip
 
