@@ -19,7 +19,8 @@ from devices.wire import Once, Order
 
 logger = logging.getLogger(__name__)
 
-FLUSH_EVERY = 1.0
+FLUSH_EVERY = 1.0  # seconds; what a power cut loses at most
+SECOND = 1.0
 SETTLED_AFTER = 10  # seconds
 
 
@@ -27,9 +28,17 @@ class Poller:
     """All instruments of the edge. `keep(book)` has a changed order book written to disk."""
 
     def __init__(
-        self, book: OrderBook, recorder: Recorder, clock: Clock, tally: Tally, keep: Callable[[Kept], None]
+        self,
+        book: OrderBook,
+        recorder: Recorder,
+        clock: Clock,
+        tally: Tally,
+        keep: Callable[[Kept], None],
+        flush_every: float = FLUSH_EVERY,
     ) -> None:
         self.book = book
+        self._flush_every = flush_every
+        self._second_at = 0.0
         self.polling = True
         self._recorder, self._clock, self._tally, self._keep = recorder, clock, tally, keep
         self._doorway = Doorway()
@@ -46,11 +55,11 @@ class Poller:
         loop = asyncio.get_running_loop()
         at = loop.time()
         while not until.is_set():
-            at += FLUSH_EVERY
-            timer = loop.call_at(at, self._second)
+            at += self._flush_every
+            timer = loop.call_at(at, self._tick)
             await self._wait(until, at)
             timer.cancel()
-            at = max(at, loop.time() - FLUSH_EVERY)
+            at = max(at, loop.time() - self._flush_every)
         await self._close_all()
 
     def changed(self, instrument: str = "") -> None:
@@ -112,13 +121,20 @@ class Poller:
         except TimeoutError:
             pass
 
+    def _tick(self) -> None:
+        """Have all saved; and once a second what is done that often."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._second_at:
+            self._second_at = now + SECOND - self._flush_every / 2
+            self._second()
+        self._recorder.flush()
+
     def _second(self) -> None:
         if self._clock.follow(wall(), mono()):
             logger.warning(
                 "the host's clock was set; readings keep the time they had until the centre is asked"
             )
             self._recorder.cut()
-        self._recorder.flush()
         self._tally.lateness.turn()
         if self._unkept:
             self._unkept = False

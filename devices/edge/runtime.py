@@ -63,7 +63,9 @@ class Runtime:
         self.recorder = Recorder(self.spool, self.clock, self.boot, self._saved)
         self._path = settings.folder / "orders.json"
         self.book = orders.load(self._path)
-        self.poller = Poller(self.book, self.recorder, self.clock, self.tally, self._keep)
+        self.poller = Poller(
+            self.book, self.recorder, self.clock, self.tally, self._keep, settings.commit_every
+        )
         self._host = Host(settings.folder)
         self._host_figures: dict[str, float | None] = {}
         self.uplink = Uplink(

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 SPOOL_BYTES = 1 << 30
 SPOOL_BYTES_MIN = 1 << 20
+COMMIT_MIN_S, COMMIT_MAX_S = 0.1, 5.0
 EDGE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 KEY = re.compile(r"(\d{1,5}):([0-9a-fA-F]{64})")
 
@@ -27,6 +28,7 @@ class Settings:
     key: bytes
     folder: Path
     spool_bytes: int = SPOOL_BYTES
+    commit_every: float = 1.0  # seconds; what a power cut loses at most
 
     @property
     def queue(self) -> str:
@@ -47,7 +49,15 @@ class Settings:
             )
         version, key = _key(environment)
         folder = _needed(environment, "LABSITE_SPOOL", "the folder where readings wait for the centre")
-        return cls(name, _broker(environment), version, key, _folder(folder), _spool_bytes(environment))
+        return cls(
+            name,
+            _broker(environment),
+            version,
+            key,
+            _folder(folder),
+            _spool_bytes(environment),
+            _commit_every(environment),
+        )
 
 
 def _needed(environment: Mapping[str, str], variable: str, what: str) -> str:
@@ -96,6 +106,17 @@ def _folder(text: str) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise BadSetting(f"LABSITE_SPOOL: the folder {folder} cannot be written")
     return folder
+
+
+def _commit_every(environment: Mapping[str, str]) -> float:
+    text = environment.get("LABSITE_COMMIT_S", "").strip() or "1"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not COMMIT_MIN_S <= seconds <= COMMIT_MAX_S:
+        raise BadSetting(f"LABSITE_COMMIT_S is {text!r}; write seconds, {COMMIT_MIN_S} to {COMMIT_MAX_S}")
+    return seconds
 
 
 def _spool_bytes(environment: Mapping[str, str]) -> int:

@@ -26,6 +26,7 @@ STOP_S = 10.0
 MANAGER_S = 15.0
 HEALTHY_S = 60.0
 LOOK_S = 0.5
+LOCAL_COMMIT_S = "0.25"  # of the edge beside the centre: PostgreSQL writes to this disk as often, too
 
 # glibc keeps up to eight heaps per core for threads, and what was freed in them: memory that does nothing.
 THRIFT = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "131072"}
@@ -130,6 +131,7 @@ class Labsite:
             "LABSITE_BROKER_URL": settings.BROKER_URL,
             "LABSITE_EDGE": "local",
             "LABSITE_EDGE_KEY_FILE": str(self.folder / "edge-local.key"),
+            "LABSITE_COMMIT_S": os.environ.get("LABSITE_COMMIT_S", LOCAL_COMMIT_S),
             "LABSITE_SPOOL": str(self.folder / "edge-local"),
         }
 

@@ -1,6 +1,7 @@
 """What `tests.benchmarks.ingest` measures, in a process that knows its database from the start.
 
-Labsite and the baseline take turns, and their medians are compared: the machine is not alone.
+Labsite, Labsite without its alarms, and the baseline take turns, and their medians are compared: the machine
+is not alone. Each channel has two rules, beside the one for what is stale or bad.
 """
 
 import json
@@ -9,7 +10,7 @@ import statistics
 import struct
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,12 +24,15 @@ django.setup()
 from django.db import connection  # noqa: E402 - after the settings
 from django.utils import timezone  # noqa: E402
 
+from alerts import evaluation  # noqa: E402
+from alerts.models import Rule, RuleKind  # noqa: E402
 from devices import wire  # noqa: E402
 from devices.models import Channel, Edge, Instrument  # noqa: E402
 from labsite import pipeline  # noqa: E402
 
 KEY = b"k" * 32
 KEYS = [f"channel_{number}" for number in range(26)]  # as many as a thermostat has
+JUDGING_MOST = 0.3  # of the time that ingest takes without
 EPOCH_2000_US = 946_684_800_000_000
 
 BASELINE_TABLE = """
@@ -86,6 +90,8 @@ class Lab:
             made = [Channel(instrument=bath, key=key, label=key) for key in KEYS]
             self.instruments.append(bath.pk)
             self.channels.append([channel.pk for channel in Channel.objects.bulk_create(made)])
+        Rule.objects.create(name="hot", kind=RuleKind.HIGH, high=30.0, on_delay=5.0)
+        Rule.objects.create(name="cold", kind=RuleKind.LOW, low=10.0, deadband=1.0)
         self.spool = str(uuid4())
         self.sequence = 0
         today = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
@@ -165,6 +171,15 @@ def labsite(lab: Lab, parcels: Sequence[Parcel]) -> float:
     return time.perf_counter() - started
 
 
+def unjudged(lab: Lab, parcels: Sequence[Parcel]) -> float:
+    """The same without the step that judges."""
+    judge, evaluation.judge = evaluation.judge, lambda *_: None
+    try:
+        return labsite(lab, parcels)
+    finally:
+        evaluation.judge = judge
+
+
 def baseline(parcels: Sequence[Parcel]) -> float:
     """Seconds of the bare statement, once a parcel, each its own transaction."""
     connection.ensure_connection()
@@ -177,15 +192,17 @@ def baseline(parcels: Sequence[Parcel]) -> float:
     return time.perf_counter() - started
 
 
-def measure(lab: Lab, load: Load, repeats: int) -> dict[str, float | str]:
-    rates: dict[str, list[float]] = {"labsite": [], "baseline": []}
+def measure(lab: Lab, load: Load, repeats: int) -> Iterator[dict[str, float | str]]:
+    rates: dict[str, list[float]] = {"labsite": [], "unjudged": [], "baseline": []}
     for _ in range(repeats + 1):  # the first warms up
         parcels = [lab.parcel(load) for _ in range(load.parcels)]
         rates["labsite"].append(load.readings / labsite(lab, parcels))
         rates["baseline"].append(load.readings / baseline(parcels))
+        others = [lab.parcel(load) for _ in range(load.parcels)]
+        rates["unjudged"].append(load.readings / unjudged(lab, others))
     median = {name: statistics.median(found[1:]) for name, found in rates.items()}
-    ratios = [ours / bare for ours, bare in zip(*rates.values(), strict=True)][1:]
-    return {
+    ratios = [ours / bare for ours, bare in zip(rates["labsite"], rates["baseline"], strict=True)][1:]
+    yield {
         "figure": f"ingest, {load.name}",
         "readings_per_second": round(median["labsite"]),
         "baseline_per_second": round(median["baseline"]),
@@ -193,12 +210,20 @@ def measure(lab: Lab, load: Load, repeats: int) -> dict[str, float | str]:
         "ratio_lowest": round(min(ratios), 2),
         "target": load.target,
     }
+    yield {
+        "figure": f"judging two rules a channel, {load.name}",
+        "readings_per_second": round(median["labsite"]),
+        "unjudged_per_second": round(median["unjudged"]),
+        "more_time": round(median["unjudged"] / median["labsite"] - 1, 3),
+        "target": JUDGING_MOST,
+    }
 
 
 def main(repeats: int) -> None:
     lab = Lab()
     for load in LOADS:
-        print(json.dumps(measure(lab, load, repeats)), flush=True)  # noqa: T201
+        for figure in measure(lab, load, repeats):
+            print(json.dumps(figure), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

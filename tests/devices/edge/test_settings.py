@@ -57,6 +57,8 @@ def test_the_key_may_stand_in_a_file(tmp_path: Path) -> None:
         ("LABSITE_SPOOL", "/proc/nowhere"),
         ("LABSITE_SPOOL_BYTES", "1 GB"),
         ("LABSITE_SPOOL_BYTES", "1000"),
+        ("LABSITE_COMMIT_S", "often"),
+        ("LABSITE_COMMIT_S", "0.01"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, variable: str, value: str) -> None:
