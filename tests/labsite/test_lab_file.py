@@ -1,5 +1,7 @@
 """`manage.py apply` and `export`, with the tables of all apps."""
 
+import re
+from collections import Counter
 from io import StringIO
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from devices.models import Instrument
 
 pytestmark = pytest.mark.django_db
 
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 LAB = """\
 [[edge]]
 name = "bench"
@@ -63,6 +67,31 @@ def test_the_commands(tmp_path: Path) -> None:
     file.write_bytes(b"name = '\xff'")
     with pytest.raises(CommandError, match="not UTF-8 at byte 8"):
         called("apply", file)
+
+
+EXAMPLE = ROOT / "docs" / "examples" / "alarms.toml"
+
+
+def of_readme() -> str:
+    (block,) = [
+        found for found in re.findall(r"```toml\n(.*?)```", README, re.DOTALL) if "[[route]]" in found
+    ]
+    return str(block)
+
+
+@pytest.mark.parametrize(
+    "text", [EXAMPLE.read_text(encoding="utf-8"), of_readme()], ids=["example", "README"]
+)
+def test_what_the_documents_show_is_put_in_force_and_written_again(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "lab.toml"
+    file.write_text(text, encoding="utf-8")
+    told = called("apply", file)
+    heads = re.findall(r"(?m)^\[\[(\w+)\]\]", text)
+    kinds = [line.split()[1] for line in told.splitlines() if line[:2] in ("+ ", "~ ")]
+    assert Counter(kinds) >= Counter(heads)
+    assert called("apply", file) == "Nothing to change.\n"
+    file.write_text(called("export"), encoding="utf-8")
+    assert called("apply", file, "--prune") == "Nothing to change.\n"
 
 
 def test_an_error_in_a_later_section_takes_back_the_ones_before(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ every_simulated = pytest.mark.parametrize("name", sorted(simulators.SIMULATORS))
 
 
 def example_options(name: str) -> dict[str, Any]:
-    """Those of the lab in docs/examples that has such an instrument, if there is one."""
-    for path in sorted(EXAMPLES.glob("*.toml")):
+    """Those of the driver's lab in docs/examples, if there is one."""
+    for path in EXAMPLES.glob(f"{name}.toml"):
         for instrument in tomllib.loads(path.read_text(encoding="utf-8")).get("instrument", []):
             if instrument["driver"] == name:
                 options: dict[str, Any] = instrument.get("options", {})
