@@ -11,8 +11,8 @@ def pass_on(notice: Notice, now: datetime) -> Notice | None:
     to = next_contact(notice)
     if to is None:
         return None
-    waiting = Notice.objects.filter(follows=notice, contact=to, state=NoticeState.WAITING, title="")
-    standin = waiting.select_for_update().first() or Notice(
+    waiting = Notice.objects.filter(follows=notice, contact=to, kind=notice.kind, state=NoticeState.WAITING)
+    standin = waiting.filter(title="").select_for_update().first() or Notice(
         contact=to, route=notice.route, kind=notice.kind, step=notice.step, priority=notice.priority,
         created_at=now, due_at=now, follows=notice,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from alerts.lifecycle import ASIDE, STANDING, UNACKNOWLEDGED, State
 from alerts.models import Alarm, Happening, Notice, NoticeKind, Priority, Route, RuleKind
 from alerts.news import News
 from devices import numbers
+from devices.models import Instrument
 
 FEW = 8  # so many are named, the rest is counted
 TITLE_LENGTH = 300
@@ -297,7 +298,9 @@ def _daily(route: Route | None, now: datetime, local: tzinfo) -> tuple[str, list
     if route is not None:
         standing = standing.filter(priority__lte=route.least_priority)
         if route.tags:
-            standing = standing.filter(instrument__tags__overlap=route.tags)
+            tagged = Instrument.objects.filter(tags__overlap=route.tags, retired_at=None)
+            of_edge = Q(instrument=None, edge__in=tagged.values("edge"))
+            standing = standing.filter(Q(instrument__in=tagged) | of_edge)
     ids = list(standing.order_by("priority", "raised_at", "id").values_list("pk", flat=True))
     if not ids:
         return f"All is well: no alarm stands ({clock(now, now, local)})", [], 0
