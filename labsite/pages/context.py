@@ -43,9 +43,8 @@ def for_scripts(request: HttpRequest) -> dict[str, Any]:  # noqa: ARG001
             "one unacknowledged": ngettext("%(count)d unacknowledged", "%(count)d unacknowledged", 1),
             "many unacknowledged": ngettext("%(count)d unacknowledged", "%(count)d unacknowledged", 2),
             "not done": _(
-                "This was not done: the server did not take it. Load the page again and repeat it."
+                "This was not done: the page is too old, or your account lacks the right. Load it again."
             ),
-            "not allowed": _("Your account lacks the right for this. Ask an administrator."),
             "most": _("At most four channels at once"),
         },
     }

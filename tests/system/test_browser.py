@@ -1,125 +1,29 @@
 """The pages in a real browser on the real web process: live, by keyboard, on a phone, in the dark."""
 
 import itertools
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Literal
-from urllib.parse import urlsplit
 
 import pytest
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils import timezone
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    ConsoleMessage,
-    Locator,
-    Page,
-    Request,
-    ViewportSize,
-    expect,
-    sync_playwright,
-)
+from playwright.sync_api import BrowserContext, Locator, Page, ViewportSize, expect
 
-from devices.models import Channel, Instrument
 from devices import numbers
+from devices.models import Channel, Instrument
 from telemetry import partitions
 from telemetry.models import Gap, Sample
 from tests import factories
+from tests.system.colours import channels, colour, contrast, luminance, rgb, token
 from tests.waiting import until
-from tests.web import Web, cookies, notify, store
+from tests.web import Web, notify, store
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PASSWORD = "a long password"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-TELL_VIOLATIONS = """
-addEventListener("securitypolicyviolation", (event) =>
-  console.error(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`));
-"""
 PHONE: ViewportSize = {"width": 320, "height": 640}
 LONG = "A name without any place to break it in " + "x" * 38
-
-
-@pytest.fixture(scope="module")
-def web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-    """As `make run` does: the static files are collected first."""
-    with Web(tmp_path_factory.mktemp("web")) as running:
-        subprocess.run(
-            [sys.executable, settings.BASE_DIR / "manage.py", "collectstatic", "--noinput"],
-            env=running.environment,
-            check=True,
-        )
-        yield running.start()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    assert chromium, "install Debian's package chromium"
-    with pytest.MonkeyPatch.context() as environment, sync_playwright() as playwright:
-        # Playwright's loop runs in this thread, in which Django would refuse to ask its database.
-        environment.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def faults() -> list[str]:
-    """What went wrong in the browser: errors, violations of the policy, requests that leave the site."""
-    return []
-
-
-@pytest.fixture
-def context(browser: Browser, web: Web, faults: list[str]) -> Iterator[BrowserContext]:
-    host = urlsplit(web.url).netloc
-
-    def console(message: ConsoleMessage) -> None:
-        if message.type == "error":
-            faults.append(message.text)
-
-    def request(sent: Request) -> None:
-        parts = urlsplit(sent.url)
-        if parts.scheme not in ("data", "blob") and parts.netloc != host:
-            faults.append(f"foreign request: {sent.url}")
-
-    opened = browser.new_context(base_url=web.url, viewport={"width": 1280, "height": 800})
-    opened.set_default_timeout(10_000)
-    opened.add_init_script(TELL_VIOLATIONS)
-    opened.on("console", console)
-    opened.on("weberror", lambda error: faults.append(str(error.error)))
-    opened.on("request", request)
-    yield opened
-    opened.close()
-    assert faults == []
-
-
-@pytest.fixture
-def user() -> User:
-    return factories.person("ada", superuser=True)
-
-
-@pytest.fixture
-def page(context: BrowserContext, user: User, web: Web) -> Page:
-    """The overview, signed in."""
-    context.add_cookies(
-        [{"name": name, "value": value, "url": web.url} for name, value in cookies(user).items()]
-    )
-    page = context.new_page()
-    page.goto("/")
-    return page
 
 
 def bath(name: str = "Bath 1", **fields: object) -> Channel:
@@ -398,40 +302,6 @@ def test_the_chart_invents_nothing(page: Page) -> None:
     assert values == [1, 2, None, 3, None, 4]
     assert times == [1, 2, 2.501, 3, 3.001, 9]
     assert shown[1:] == [[1, 2, 0, 3], [0, 2]]
-
-
-def token(page: Page, name: str) -> str:
-    script = "(name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim()"
-    return str(page.evaluate(script, name))
-
-
-def colour(element: Locator) -> str:
-    """As #rrggbb."""
-    red, green, blue = (
-        int(part)
-        for part in element.evaluate("(each) => getComputedStyle(each).color.match(/\\d+/g).slice(0, 3)")
-    )
-    return f"#{red:02x}{green:02x}{blue:02x}"
-
-
-def rgb(code: str) -> str:
-    return "rgb({}, {}, {})".format(*channels(code))
-
-
-def channels(code: str) -> list[int]:
-    return [int(code[at : at + 2], 16) for at in (1, 3, 5)]
-
-
-def luminance(code: str) -> float:
-    """Relative luminance (WCAG 2.2)."""
-    parts = [part / 255 for part in channels(code)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one: str, other: str) -> float:
-    bright, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (bright + 0.05) / (dark + 0.05)
 
 
 def share(page: Page, name: str) -> float:

@@ -76,6 +76,7 @@ class AlarmList {
     this.looked = Date.now();
     try {
       const reply = await fetch(this.place.dataset.alarms);
+      if (reply.status === 401 && next) location.reload(); // the session is over
       if (!reply.ok) return;
       const box = document.createElement("template");
       box.innerHTML = await reply.text();
@@ -146,16 +147,13 @@ class AlarmList {
     try {
       const asked = { method: "POST", body: new FormData(form), headers: { Accept: "application/json" }, redirect: "manual" };
       const reply = await fetch(form.action, asked);
-      if (reply.type === "opaqueredirect") return location.reload(); // the session is over
-      if (reply.status === 403) say(word("not allowed"), true);
-      else if (!reply.ok && reply.status !== 409) say(word("not done"), true);
-      else say((await reply.json()).said, !reply.ok);
+      if (reply.ok || reply.status === 409) say((await reply.json()).said, !reply.ok);
+      else say(word("not done"), true);
       await this.look(next);
     } catch {
       say(word("not done"), true);
     }
     button.disabled = false;
-    return undefined;
   }
 
   // One form at a time, and the keyboard is in it.
