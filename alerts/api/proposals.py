@@ -51,6 +51,7 @@ class AcceptSerializer(QuestionSerializer):
 class ProposalViewSet(viewsets.GenericViewSet[Rule]):
     """What a driver proposes is not in force until somebody adds it."""
 
+    queryset = Rule.objects.none()
     serializer_class = ProposalSerializer
     permission_classes = (ReadOrRight,)
     rights: ClassVar = {"accept": "alerts.add_rule"}
