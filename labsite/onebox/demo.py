@@ -1,4 +1,7 @@
-"""The demo lab: simulated instruments that speak their real wires on this machine, one of each kind."""
+"""The demo lab: simulated instruments that speak their real wires on this machine, one of each kind.
+
+The rules that their drivers propose are added with them, so that what is unplugged or goes wrong is an alarm.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
+from alerts import proposals
 from devices import services
 from devices.models import Edge, Instrument
 from devices.simulators import lab
@@ -75,7 +79,7 @@ def address(stand: Stand) -> str:
 
 
 def add(edge: Edge, name: str) -> None:
-    """Enter an instrument of the demo lab."""
+    """Enter an instrument of the demo lab, with the rules that its driver proposes."""
     stand = next(stand for stand in lab.known() if stand.name == name)
     instrument = Instrument(
         name=DEMOS[name].name,
@@ -87,6 +91,7 @@ def add(edge: Edge, name: str) -> None:
         demo=True,
     )
     services.save_instrument(instrument, services.OPERATOR)
+    proposals.accept(instrument, None, services.OPERATOR)
 
 
 def move() -> None:

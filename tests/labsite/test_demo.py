@@ -7,7 +7,8 @@ from django.conf import settings as django_settings
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from devices import services
+from alerts.models import Rule
+from devices import drivers, services
 from devices.models import Edge, Instrument
 from devices.simulators import lab
 from labsite.onebox import demo
@@ -52,6 +53,15 @@ def test_an_empty_labsite_gets_one_of_each_kind_and_no_start_adds_to_them(edge: 
     count = Instrument.objects.count()
     assert demo.load(edge) == served
     assert Instrument.objects.count() == count
+
+
+def test_the_rules_that_its_drivers_propose_come_with_it_once(edge: Edge) -> None:
+    demo.load(edge)
+    proposed = {each.name for name in drivers_of_demo() for each in drivers.load(name).alarms}
+    assert set(Rule.objects.filter(built_in=False).values_list("name", flat=True)) == proposed
+    Rule.objects.get(name="UPS load high").delete()
+    demo.load(edge)
+    assert not Rule.objects.filter(name="UPS load high").exists()
 
 
 def test_every_usual_stand_says_how_it_is_entered() -> None:
