@@ -85,6 +85,13 @@ class Way:
             return not self.route.tags or change.contact in self.contacts
         return self._has_tag(tags)
 
+    def at_once(self, change: Change) -> Sequence[int]:
+        """Who is told first: of a contact that cannot be told those after it."""
+        if change.contact is None:
+            return self.first
+        others = [contact for contact in self.first if contact != change.contact]
+        return others or [each for each in self.contacts if each != change.contact][:1]
+
     def wants_happening(self, kind: str, tags: Collection[str]) -> bool:
         return self._has_tag(tags) and any(fnmatchcase(kind, each) for each in self.route.happenings)
 
@@ -155,8 +162,8 @@ class Plan:
             if not way.wants(change, tags):
                 continue
             self.begun[number].append(change)
-            for contact in way.first:
-                if contact not in contacts and contact != change.contact:
+            for contact in way.at_once(change):
+                if contact not in contacts:
                     contacts.add(contact)
                     pairs.add((number, contact))
                     self.told[kind, number, contact].append(change)
