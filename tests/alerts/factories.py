@@ -5,10 +5,14 @@ from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
+from django.db import connection
+from django.utils import timezone
+
 from alerts.changes import Changes
 from alerts.lifecycle import Event
 from alerts.models import Alarm, Contact, Happening, Priority, Route, RouteStep, Rule, RuleKind, Source
 from devices.models import Channel, Instrument
+from telemetry import partitions
 from tests.telemetry.factories import NOW, moment
 
 BUILT_IN: Sequence[dict[str, Any]] = import_module("alerts.migrations.0002_built_in_rules").RULES
@@ -101,6 +105,22 @@ def route(*contacts: Contact, name: str = "all", every: float = 600.0, **fields:
     for number, each in enumerate(contacts):
         RouteStep.objects.create(route=made, contact=each, after=number * every)
     return made
+
+
+def measured(channel: Channel) -> Channel:
+    """Two hours of readings, ten seconds apart: 20, twice above 30 for a while, and above it at the end."""
+    end = timezone.now() - timedelta(seconds=5)
+    start = end - timedelta(hours=2)
+    partitions.ensure([partitions.Partition("sample", day) for day in {start.date(), end.date()}])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO sample (time, channel_id, value, quality)"
+            " SELECT %s + n * interval '10 s', %s,"
+            " CASE WHEN n BETWEEN 100 AND 129 OR n BETWEEN 300 AND 329 OR n > 717 THEN 35 ELSE 20 END, 0"
+            " FROM generate_series(0, 720) AS n",
+            [start, channel.pk],
+        )
+    return channel
 
 
 HOUR = timedelta(hours=1)

@@ -1,7 +1,6 @@
 """The admin of alarms: pages render, what they save goes through the services, lists ask few questions."""
 
 from datetime import timedelta
-from http.server import HTTPServer
 from typing import Any
 
 import pytest
@@ -33,15 +32,12 @@ from alerts.models import (
 from devices.models import Channel, Instrument
 from devices.services import OPERATOR
 from tests.alerts import factories
-from tests.alerts.test_api_notices import Hook, hook
-from tests.alerts.test_api_rules import measured
+from tests.alerts.hook import Hook
 from tests.devices.test_admin import Page, errors, filled, opened
 from tests.factories import person
 from tests.telemetry.factories import NOW, edge, instrument
 
 pytestmark = pytest.mark.django_db
-
-__all__ = ["hook", "measured"]
 
 ADMIN = "/admin/alerts/"
 RULES, CONTACTS, ROUTES, ALARMS = (f"{ADMIN}{name}/" for name in ("rule", "contact", "route", "alarm"))
@@ -61,6 +57,11 @@ def bath() -> Instrument:
 @pytest.fixture
 def channel(bath: Instrument) -> Channel:
     return bath.channels.get(key="a")
+
+
+@pytest.fixture
+def measured(channel: Channel) -> Channel:
+    return factories.measured(channel)
 
 
 @pytest.fixture
@@ -281,8 +282,8 @@ def test_a_contact_is_added_edited_and_deleted(browser: Client) -> None:
     assert not Contact.objects.exists()
 
 
-def test_a_contact_is_tested(browser: Client, hook: HTTPServer) -> None:
-    contact = factories.contact("hook", address=f"http://127.0.0.1:{hook.server_port}/")
+def test_a_contact_is_tested(browser: Client, hook: Hook) -> None:
+    contact = factories.contact("hook", address=hook.url)
     one = f"{CONTACTS}{contact.pk}/change/"
     text = browser.post(one, {**opened(browser, one).fields, TRY: "1", "name": "other"}).content.decode()
     assert "It was taken" in text
@@ -293,7 +294,7 @@ def test_a_contact_is_tested(browser: Client, hook: HTTPServer) -> None:
     assert "away: " in told
     states = set(Notice.objects.values_list("contact__name", "state"))
     assert states == {("hook", NoticeState.SENT), ("away", NoticeState.FAILED)}
-    assert len(Hook.taken) == 2
+    assert len(hook.taken) == 2
     assert Contact.objects.filter(name="hook").exists()
 
 

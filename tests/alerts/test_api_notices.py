@@ -1,10 +1,6 @@
 """The API of contacts, routes, notices and figures."""
 
-import json
-import threading
-from collections.abc import Iterator
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -26,6 +22,7 @@ from alerts.models import (
 )
 from devices.models import Instrument
 from tests.alerts import factories
+from tests.alerts.hook import Hook
 from tests.factories import client, person, token_client
 from tests.telemetry.factories import NOW, edge, instrument, moment
 
@@ -133,39 +130,13 @@ def test_who_may_do_it(right: str, method: str, path: str, body: Any) -> None:
     assert status(token_client(holder, "write")) in (200, 201, 204)
 
 
-class Hook(BaseHTTPRequestHandler):
-    """Takes what is posted to it, and keeps it."""
-
-    taken: list[dict[str, Any]]
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        type(self).taken.append(body)
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *words: Any) -> None:
-        """No noise."""
-
-
-@pytest.fixture
-def hook() -> Iterator[HTTPServer]:
-    Hook.taken = []
-    with HTTPServer(("127.0.0.1", 0), Hook) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def test_a_contact_is_tested(api: APIClient, hook: HTTPServer) -> None:
-    contact = factories.contact("hook", address=f"http://127.0.0.1:{hook.server_port}/alarms")
+def test_a_contact_is_tested(api: APIClient, hook: Hook) -> None:
+    contact = factories.contact("hook", address=hook.url)
     answer = api.post(f"{API}contacts/{contact.pk}/test/")
     assert (answer.status_code, answer.json()["ok"]) == (200, True)
     notice = Notice.objects.get()
     assert (notice.kind, notice.state) == (NoticeKind.TEST, NoticeState.SENT)
-    assert [body["id"] for body in Hook.taken] == [str(notice.pk)]
+    assert [body["id"] for body in hook.taken] == [str(notice.pk)]
 
 
 def test_a_test_that_fails_says_why(api: APIClient) -> None:

@@ -1,18 +1,14 @@
 """The API of rules: made, edited, tried on what was measured, and who may."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.db import connection
-from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from alerts.models import Rule, RuleKind
 from devices.models import Channel, Instrument
-from telemetry import partitions
 from tests.alerts import factories
 from tests.factories import client, person, token_client
 from tests.telemetry.factories import edge, instrument
@@ -187,20 +183,7 @@ def test_the_list_keeps_to_its_query_budget(
 
 @pytest.fixture
 def measured(channel: Channel) -> Channel:
-    """Two hours, ten seconds apart: 20, twice above 30 for a while, and above it at the end."""
-    end = timezone.now() - timedelta(seconds=5)
-    start = end - timedelta(hours=2)
-    days = {start.date(), end.date()}
-    partitions.ensure([partitions.Partition("sample", day) for day in days])
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO sample (time, channel_id, value, quality)"
-            " SELECT %s + n * interval '10 s', %s,"
-            " CASE WHEN n BETWEEN 100 AND 129 OR n BETWEEN 300 AND 329 OR n > 717 THEN 35 ELSE 20 END, 0"
-            " FROM generate_series(0, 720) AS n",
-            [start, channel.pk],
-        )
-    return channel
+    return factories.measured(channel)
 
 
 def test_a_rule_is_tried_before_it_is_saved(api: APIClient, measured: Channel) -> None:
