@@ -19,9 +19,10 @@ from labsite.pages.limits import limits
 from labsite.pages.tally import Tally
 
 FEW = 5  # on the overview
-LISTED = 20  # consequences of one cause, and journal lines of a page, are links from there on
+LISTED = 20  # consequences of one cause; the rest is on its page
 LAST = 5  # lines of the journal in the list
-PAGE = 200
+ROWS = 100  # of a page of the list
+LINES = 200  # of a page of a journal
 
 LAST_LINES = """
 SELECT line.* FROM unnest(%s::int8[]) AS chosen(id) CROSS JOIN LATERAL (
@@ -53,7 +54,7 @@ class Listing:
 
     @property
     def pages(self) -> int:
-        return max(1, -(-self.total // PAGE))
+        return max(1, -(-self.total // ROWS))
 
     @property
     def before(self) -> int:
@@ -101,9 +102,9 @@ def _standing() -> QuerySet[Alarm]:
 def listing(person: Person, now: datetime, page: int = 1) -> Listing:
     """Everything that stands or is put aside."""
     tally = Tally.now()
-    page = min(max(1, page), max(1, -(-tally.standing // PAGE)))
-    standing = list(_standing()[(page - 1) * PAGE : page * PAGE])
-    aside = list(_alarms().filter(state__in=(State.SHELVED, State.OUT)).order_by("aside_until", "id")[:PAGE])
+    page = min(max(1, page), max(1, -(-tally.standing // ROWS)))
+    standing = list(_standing()[(page - 1) * ROWS : page * ROWS])
+    aside = list(_alarms().filter(state__in=(State.SHELVED, State.OUT)).order_by("aside_until", "id")[:ROWS])
     groups = _groups(now)
     lines = _lines([*standing, *aside], now)
     rights = Rights.of(person)
@@ -142,7 +143,7 @@ def of_instrument(instrument: Instrument, person: Person, now: datetime) -> List
     """What stands of an instrument and of its edge."""
     tally = Tally.now()
     found = _standing().filter(Q(instrument=instrument) | Q(instrument=None, edge=instrument.edge_id))
-    shown = _briefly(found[:PAGE], person, now)
+    shown = _briefly(found[:ROWS], person, now)
     return Listing(
         tally,
         back=reverse("instrument", args=[instrument.pk]),
@@ -165,9 +166,9 @@ def one(alarm: int, person: Person, now: datetime, page: str = "", more: str = "
     """One alarm with its journal. Raises Alarm.DoesNotExist."""
     tally = Tally.now()
     found = _alarms().select_related("rule__suppressed_by", "edge", "contact").get(pk=alarm)
-    journal = Paginator(found.journal.select_related("by").order_by("-at", "-id"), PAGE).get_page(page)
+    journal = Paginator(found.journal.select_related("by").order_by("-at", "-id"), LINES).get_page(page)
     suppressed = found.consequences.filter(state=State.SUPPRESSED).order_by("priority", "text", "id")
-    consequences = Paginator(suppressed.select_related("instrument", "rule"), PAGE).get_page(more)
+    consequences = Paginator(suppressed.select_related("instrument", "rule"), LINES).get_page(more)
     lines = [_line(event, found, now) for event in journal]
     asked = f"?page={journal.number}&more={consequences.number}"
     return Single(

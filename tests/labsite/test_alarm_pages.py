@@ -311,12 +311,12 @@ def test_five_hundred_alarms_cost_few_questions(
     changes.save()
     with django_assert_max_num_queries(10):
         shown = text(operator)
-    assert shown.count("<article") == alarms.PAGE
+    assert shown.count("<article") == alarms.ROWS
     assert "500 standing, 500 not acknowledged" in shown
-    assert "page 1 of 3" in shown
-    assert text(operator, "/alarms/?page=3").count("<article") == 100
-    assert text(operator, "/alarms/?page=99").count("<article") == 100
-    assert text(operator, "/alarms/?page=x").count("<article") == alarms.PAGE
+    assert "page 1 of 5" in shown
+    assert text(operator, "/alarms/?page=5").count("<article") == alarms.ROWS
+    assert text(operator, "/alarms/?page=99").count("<article") == alarms.ROWS
+    assert text(operator, "/alarms/?page=x").count("<article") == alarms.ROWS
     with django_assert_max_num_queries(9):
         assert text(operator, "/").count("data-alarm=") == alarms.FEW
     with django_assert_max_num_queries(16):
@@ -400,12 +400,12 @@ def test_a_long_journal_is_on_pages(page: Client, channel: Channel) -> None:
             alarm=made, event=Event.COMMENT, before=made.state, after=made.state, priority=3,
             at=NOW + timedelta(seconds=n), stored_at=NOW, comment=f"line {n}.",
         )
-        for n in range(alarms.PAGE + 10)
+        for n in range(alarms.LINES + 10)
     )  # fmt: skip
     url = reverse("alarm", args=[made.pk])
     shown = text(page, url)
     assert "page 1 of 2" in shown
-    assert f"line {alarms.PAGE + 9}." in shown
+    assert f"line {alarms.LINES + 9}." in shown
     assert "line 3." not in shown
     assert "line 3." in text(page, f"{url}?page=2")
     assert "<article" in text(page, f"{url}?page=nothing&more=-1")

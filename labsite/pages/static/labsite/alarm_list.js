@@ -5,6 +5,7 @@ import { now } from "./stream.js";
 import { word } from "./words.js";
 
 const PAUSE = 1000; // ms between two looks: a flood of changes is one change to the reader
+const SHARE = 4; // and as many times as long as the last look took: a list of many is dear to the server
 const MOVING = 2000; // ms since the pointer moved in which nothing on the page gives way to a new alarm
 const READ = 8000; // ms that a success is told
 
@@ -32,7 +33,8 @@ class AlarmList {
     this.hint = document.querySelector("[data-alarms-hint]");
     this.waiting = null; // the newer list, while the reader is in the shown one
     this.timer = 0;
-    this.looked = 0;
+    this.looks = Promise.resolve();
+    this.next = 0; // no look before this time
     this.heard = new Map(); // when each instrument answered last
     this.take(place.firstElementChild);
     this.hint.querySelector("button").addEventListener("click", () => this.swap(this.waiting));
@@ -68,12 +70,18 @@ class AlarmList {
 
   lookSoon() {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.look(), Math.max(0, this.looked + PAUSE - Date.now()));
+    this.timer = setTimeout(() => this.look(), Math.max(0, this.next - Date.now()));
   }
 
-  // `next` finds what is to have the focus afterwards; it comes with what the reader did, so nothing waits.
-  async look(next = null) {
-    this.looked = Date.now();
+  // One after the other, so that the newest comes last. `next` finds what is to have the focus afterwards; it
+  // comes with what the reader did, so nothing waits.
+  look(next = null) {
+    this.looks = this.looks.then(() => this.renew(next));
+    return this.looks;
+  }
+
+  async renew(next) {
+    const begun = Date.now();
     try {
       const reply = await fetch(this.place.dataset.alarms);
       if (reply.status === 401 && next) location.reload(); // the session is over
@@ -86,6 +94,7 @@ class AlarmList {
     } catch {
       // the server is away; the stream says so
     }
+    this.next = Date.now() + Math.max(PAUSE, SHARE * (Date.now() - begun));
   }
 
   wait(list) {
