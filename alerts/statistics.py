@@ -44,36 +44,42 @@ SELECT (SELECT count(*) FROM spans WHERE alarms > %(flood)s),
     (SELECT json_object_agg(priority, alarms)
      FROM (SELECT priority, count(*) AS alarms FROM told GROUP BY priority) AS each)
 """  # noqa: S608
-# `third`: the time of the last but one raise before this one. What follows a raise decides whether it was
+# `third`: when it was raised the last time but one before. What follows a raise decides whether it was
 # fleeting; that is looked for among what was noted up to the end.
 _FREQUENT = f"""
 WITH moves AS (
-    SELECT id, alarm_id, at, event,
-        lead(event) OVER told AS next_event, lead(at) OVER told AS next_at
+    SELECT id, alarm_id, at, event, event = 'raise' AND after = '{State.UNACKNOWLEDGED.value}' AS is_told
     FROM alerts_alarmevent
     WHERE event IN ('raise', 'clear', 'latch', 'shelve', 'suppress', 'remove')
         AND before <> after AND NOT past AND stored_at >= %(start)s AND stored_at < %(end)s
-    WINDOW told AS (PARTITION BY alarm_id ORDER BY id)
-), told AS ({_TOLD}), each AS (
-    SELECT told.alarm_id, told.at,
-        lag(told.at, 2) OVER (PARTITION BY told.alarm_id ORDER BY told.at, told.id) AS third,
-        moves.next_event IN ('clear', 'latch') AND moves.next_at - told.at <= %(fleeting)s AS is_fleeting
-    FROM told JOIN moves USING (id)
+), each AS (
+    SELECT alarm_id, at, is_told,
+        lead(event) OVER moved IN ('clear', 'latch') AND lead(at) OVER moved - at <= %(fleeting)s
+            AS is_fleeting,
+        lag(at, 2) OVER (PARTITION BY alarm_id, is_told ORDER BY at, id) AS third
+    FROM moves WINDOW moved AS (PARTITION BY alarm_id ORDER BY id)
+), counted AS (
+    SELECT alarm_id, count(*) AS alarms, bool_or(at - third <= %(chatter)s) AS is_chattering,
+        count(*) FILTER (WHERE is_fleeting) AS fleeting
+    FROM each WHERE is_told GROUP BY alarm_id
 )
-SELECT alarm_id, alarm.text, count(*) AS alarms,
-    coalesce(bool_or(each.at - third <= %(chatter)s), false) AS is_chattering,
-    count(*) FILTER (WHERE is_fleeting) AS fleeting
-FROM each JOIN alerts_alarm AS alarm ON alarm.id = alarm_id
-GROUP BY alarm_id, alarm.text ORDER BY alarms DESC, alarm_id
+SELECT alarm_id, alarm.text, alarms, coalesce(is_chattering, false), fleeting
+FROM counted JOIN alerts_alarm AS alarm ON alarm.id = alarm_id
 """  # noqa: S608
+# Only the first answers of the time are to something that was raised before it.
 _ANSWERS = """
-WITH answers AS (
-    SELECT answer.by_id, extract(epoch FROM answer.stored_at - (
-        SELECT max(stored_at) FROM alerts_alarmevent AS raised
-        WHERE raised.alarm_id = answer.alarm_id AND raised.id < answer.id AND event = 'raise' AND NOT past
-    ))::float8 AS seconds
-    FROM alerts_alarmevent AS answer
-    WHERE event = 'acknowledge' AND stored_at >= %(start)s AND stored_at < %(end)s
+WITH moves AS (
+    SELECT id, alarm_id, event, by_id, stored_at,
+        max(stored_at) FILTER (WHERE event = 'raise') OVER (PARTITION BY alarm_id ORDER BY id) AS raised_at
+    FROM alerts_alarmevent
+    WHERE event IN ('raise', 'acknowledge') AND NOT past
+        AND stored_at >= %(start)s AND stored_at < %(end)s
+), answers AS (
+    SELECT by_id, extract(epoch FROM stored_at - coalesce(raised_at, (
+        SELECT max(stored_at) FROM alerts_alarmevent AS earlier
+        WHERE earlier.alarm_id = moves.alarm_id AND earlier.id < moves.id AND event = 'raise' AND NOT past
+    )))::float8 AS seconds
+    FROM moves WHERE event = 'acknowledge'
 )
 SELECT grouping(person.username) = 1, person.username, count(*),
     percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds),
