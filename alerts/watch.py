@@ -87,8 +87,7 @@ class Watch(threading.Thread):
         if now - self.looked_at >= timedelta(seconds=EVERY_S) or now < self.looked_at:
             self.looked_at = now
             since = self.listening.look(now)
-            self._try(lambda: self.timers.round(now, since), "timers")
-            self._try(lambda: self._tell(now), "notices")
+            self._try(lambda: self.timers.round(now, since), "timers")  # what it changes wakes this again
             self._try(lambda: self._beat(now, is_well=since is not None), "heartbeat")
 
     def _tell(self, now: datetime) -> None:
