@@ -37,12 +37,14 @@ class Contacts(Rows[Contact, models.Model]):
     )
     other = "next"
 
-    def load(self) -> dict[str, Draft[Contact, models.Model]]:
-        contacts = list(Contact.objects.select_for_update(of=("self",)).select_related("user"))
-        by_id = {contact.pk: contact for contact in contacts}
-        for contact in contacts:
+    def rows(self) -> models.QuerySet[Contact]:
+        return Contact.objects.select_related("user")
+
+    def drafts(self, rows: Iterable[Contact]) -> Iterable[Draft[Contact, models.Model]]:
+        by_id = {contact.pk: contact for contact in rows}
+        for contact in rows:
             contact.next = by_id.get(contact.next_id or 0)
-        return {contact.name: Draft(contact, []) for contact in contacts}
+        return [Draft(contact, []) for contact in rows]
 
     def new(self, entry: Entry) -> Draft[Contact, models.Model]:
         return Draft(Contact(name=entry.name), [])

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import time
 from typing import Any
 
+from django.db.models import QuerySet
+
 from alerts import editing
 from alerts.lab_file.rows import PRIORITIES, Draft, Rows, word_faults
 from alerts.lab_file.rules import word
@@ -49,9 +51,11 @@ def _faults(entry: Entry) -> Iterable[str]:
 class Routes(Rows[Route, RouteStep]):
     kind = Kind("route", KEYS, items={"steps": STEP}, faults=_faults)
 
-    def load(self) -> dict[str, Draft[Route, RouteStep]]:
-        routes = Route.objects.select_for_update().prefetch_related("steps__contact")
-        return {route.name: Draft(route, list(route.steps.all())) for route in routes}
+    def rows(self) -> QuerySet[Route]:
+        return Route.objects.prefetch_related("steps__contact")
+
+    def drafts(self, rows: Iterable[Route]) -> Iterable[Draft[Route, RouteStep]]:
+        return [Draft(route, list(route.steps.all())) for route in rows]
 
     def new(self, entry: Entry) -> Draft[Route, RouteStep]:
         return Draft(Route(name=entry.name), [])

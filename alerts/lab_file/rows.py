@@ -38,8 +38,17 @@ class Rows(ABC, Generic[M, P]):
     fields: ClassVar[Mapping[str, str]] = {}  # what a form calls otherwise than the file → the file's key
 
     @abstractmethod
-    def load(self) -> dict[str, Draft[M, P]]:
-        """All there are, by name."""
+    def rows(self) -> models.QuerySet[M]: ...
+
+    @abstractmethod
+    def drafts(self, rows: Iterable[M]) -> Iterable[Draft[M, P]]: ...
+
+    def load(self, *, lock: bool = False) -> dict[str, Draft[M, P]]:
+        """All there are, by name; locked against others who change them, within a transaction."""
+        rows = self.rows()
+        # Alarms and notices of these may be made meanwhile.
+        rows = rows.select_for_update(of=("self",), no_key=True) if lock else rows
+        return {draft.row.name: draft for draft in self.drafts(list(rows))}  # type: ignore[attr-defined]
 
     @abstractmethod
     def new(self, entry: Entry) -> Draft[M, P]: ...
@@ -80,7 +89,7 @@ class Rows(ABC, Generic[M, P]):
 
 def put(rows: Rows[M, P], lab: Lab, by: Person) -> list[Change]:
     """Make or change what the file names: all is taken over first, then saved, whom one names before it."""
-    known = rows.load()
+    known = rows.load(lock=True)
     was = {name: rows.shown(draft) for name, draft in known.items()}
     entries = {entry.name: entry for entry in lab.of(rows.kind.name)}
     for name, entry in entries.items():

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from alerts import editing, kinds
 from alerts.lab_file.rows import PRIORITIES, Draft, Rows, named, word_faults
@@ -72,19 +72,17 @@ class Rules(Rows[Rule, Override]):
     other = "suppressed_by"
     fields: ClassVar = {"overrides": "override"}
 
-    def load(self) -> dict[str, Draft[Rule, Override]]:
-        rules = list(
-            Rule.objects.select_for_update(of=("self",)).select_related(
-                "channel__instrument", "instrument", "edge"
-            )
-        )
-        by_id = {rule.pk: rule for rule in rules}
-        drafts = {rule.pk: Draft[Rule, Override](rule, []) for rule in rules}
-        for rule in rules:  # the same objects throughout: a change of one is seen from the others
+    def rows(self) -> QuerySet[Rule]:
+        return Rule.objects.select_related("channel__instrument", "instrument", "edge")
+
+    def drafts(self, rows: Iterable[Rule]) -> Iterable[Draft[Rule, Override]]:
+        by_id = {rule.pk: rule for rule in rows}
+        drafts = {rule.pk: Draft[Rule, Override](rule, []) for rule in rows}
+        for rule in rows:  # the same objects throughout: a change of one is seen from the others
             rule.suppressed_by = by_id.get(rule.suppressed_by_id or 0)
-        for override in Override.objects.select_related("channel__instrument"):
+        for override in Override.objects.filter(rule__in=by_id).select_related("channel__instrument"):
             drafts[override.rule_id].parts.append(override)
-        return {draft.row.name: draft for draft in drafts.values()}
+        return drafts.values()
 
     def new(self, entry: Entry) -> Draft[Rule, Override]:
         if "kind" not in entry.table:

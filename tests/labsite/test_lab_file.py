@@ -94,6 +94,15 @@ def test_what_the_documents_show_is_put_in_force_and_written_again(text: str, tm
     assert called("apply", file, "--prune") == "Nothing to change.\n"
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_commands_need_no_transaction_around_them(tmp_path: Path) -> None:
+    file = tmp_path / "lab.toml"
+    file.write_text(LAB, encoding="utf-8")
+    called("apply", file)
+    file.write_text(called("export"), encoding="utf-8")
+    assert called("apply", file, "--prune") == "Nothing to change.\n"
+
+
 def test_an_error_in_a_later_section_takes_back_the_ones_before(tmp_path: Path) -> None:
     file = tmp_path / "lab.toml"
     file.write_text(LAB.replace('contact = "Hook"', 'contact = "Hok"'), encoding="utf-8")
