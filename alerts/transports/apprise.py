@@ -4,6 +4,7 @@ Several are apart by spaces.
 """
 
 import logging
+import warnings
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -58,4 +59,8 @@ def _services(contact: Contact) -> Any:
 def _library() -> Any:
     """Loaded when it is needed: it is large. It logs payloads and addresses, so its log is not ours."""
     logging.getLogger("apprise").setLevel(logging.CRITICAL)
-    return import_module("apprise")
+    with warnings.catch_warnings():  # of what its hundred modules import
+        warnings.simplefilter("ignore")
+        library = import_module("apprise")
+        library.Apprise.instantiate("json://localhost")
+    return library

@@ -2,19 +2,25 @@
 
 import json
 import threading
-from asyncio import Server
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage, Message as Mail
 from email.parser import BytesParser
 from email.policy import default
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from alerts import delivery, routing
 from alerts.models import Notice, NoticeState
@@ -23,6 +29,7 @@ from devices.models import Instrument
 from tests.alerts import factories
 from tests.alerts.factories import NOW
 from tests.telemetry.factories import edge, instrument, moment
+from tests.web import free_port
 
 EVERY = ("apprise", "email", "webhook", "matrix")
 
@@ -78,7 +85,7 @@ Answer = tuple[int, dict[str, str]]
 
 
 @dataclass
-class Hook:
+class Receiver:
     """A web server that takes what is posted. `answers`: what it says instead of 200, each once."""
 
     posts: list[Post] = field(default_factory=list)
@@ -87,15 +94,15 @@ class Hook:
     server: ThreadingHTTPServer | None = None
     port: int = 0
 
-    def start(self) -> "Hook":
-        hook = self
+    def start(self) -> "Receiver":
+        receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                hook.take(self)
+                receiver.take(self)
 
             def do_GET(self) -> None:
-                hook.take(self)
+                receiver.take(self)
 
             def log_message(self, *_words: object) -> None:
                 pass
@@ -138,14 +145,14 @@ class Hook:
 
 
 @contextmanager
-def running(hook: Hook) -> Iterator[Hook]:
-    hook.start()
+def running(receiver: Receiver) -> Iterator[Receiver]:
+    receiver.start()
     try:
-        yield hook
+        yield receiver
     finally:
-        if hook.stall is not None:
-            hook.stall.set()
-        hook.stop()
+        if receiver.stall is not None:
+            receiver.stall.set()
+        receiver.stop()
 
 
 # ---- a mail server
@@ -195,14 +202,40 @@ class Box:
 
 @contextmanager
 def mail_server(box: Box, **options: Any) -> Iterator[Controller]:
-    controller = Controller(box, hostname="127.0.0.1", port=0, **options)
+    controller = Controller(box, hostname="127.0.0.1", port=free_port(), **options)
     controller.start()
-    assert isinstance(controller.server, Server)
-    controller.port = controller.server.sockets[0].getsockname()[1]
     try:
         yield controller
     finally:
         controller.stop()
+
+
+def certificate(folder: Path) -> Path:
+    """A file with a certificate of 127.0.0.1, signed by itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail server of tests")])
+    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    use = x509.KeyUsage(
+        digital_signature=True, key_cert_sign=True, crl_sign=False, content_commitment=False,
+        key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
+        decipher_only=False,
+    )  # fmt: skip
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(names, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(use, critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    written = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file = folder / "mail.pem"
+    file.write_bytes(made.public_bytes(pem) + written)
+    return file
 
 
 # ---- fixtures
@@ -215,9 +248,9 @@ def bath(db: None) -> Instrument:
 
 
 @pytest.fixture
-def hook() -> Iterator[Hook]:
+def receiver() -> Iterator[Receiver]:
     """A web server that takes notices."""
-    with running(Hook()) as started:
+    with running(Receiver()) as started:
         yield started
 
 
