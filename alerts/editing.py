@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _, ngettext
 
 from alerts import backtest, checking
 from alerts.backtest import Backtest
-from alerts.models import Contact, Override, Route, RouteStep, Rule
+from alerts.models import AlarmEvent, Contact, Override, Route, RouteStep, Rule
 from alerts.services import require
 from devices.errors import Refused
 from devices.numbers import duration, number
@@ -58,7 +58,7 @@ def set_enabled(rule: Rule, by: Person, *, on: bool) -> None:
 
 @transaction.atomic
 def delete_rule(rule: Rule, by: Person) -> None:
-    """Delete a rule with its alarms and their journal. Raises Refused for one that comes with Labsite."""
+    """Delete a rule. Raises Refused for one that comes with Labsite, or whose alarms are in the journal."""
     require(by, "alerts.delete_rule")
     if reason := why_rule_stays(rule):
         raise Refused(reason)
@@ -68,7 +68,11 @@ def delete_rule(rule: Rule, by: Person) -> None:
 
 def why_rule_stays(rule: Rule) -> str:
     """Why it cannot be deleted; empty if it can."""
-    return f"“{rule}” comes with Labsite: it can be switched off, not deleted" if rule.built_in else ""
+    if rule.built_in:
+        return _("“%s” comes with Labsite: it can be switched off, not deleted") % rule
+    if AlarmEvent.objects.filter(alarm__rule=rule).exists():
+        return _("“%s” has alarms in the journal, which stays: it can be switched off, not deleted") % rule
+    return ""
 
 
 @dataclass(frozen=True)

@@ -279,7 +279,7 @@ def watches_channel(rule: Rule, place: Place) -> bool:
     """Whether a rule that is of a channel's instrument is of the channel, too."""
     if rule.channel_id is not None:
         return rule.channel_id == place.id
-    return not rule.key or rule.key == place.key or fnmatchcase(place.key, rule.key)
+    return not rule.key or rule.key == place.key or fnmatchcase(place.key, rule.key.replace("[", "[[]"))
 
 
 def watch(rule: Rule, place: Place, interval: float, override: Override | None = None) -> Watch:

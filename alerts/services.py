@@ -8,6 +8,8 @@ from django.contrib.auth.models import PermissionsMixin
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from alerts import changes, suppression
 from alerts.changes import Changes
@@ -56,7 +58,7 @@ def comment(alarm: Alarm, by: Person, source: Source, text: str) -> Alarm:
     """Write something into its journal."""
     require(by, ACKNOWLEDGE)
     if not text.strip():
-        raise Refused("a comment needs a text")
+        raise Refused(_("a comment needs a text"))
     return _do(alarm, Event.COMMENT, by, source, comment=text)
 
 
@@ -86,13 +88,13 @@ def put_back(alarm: Alarm, by: Person, source: Source) -> Alarm:
     return _do(alarm, Event.RETURN, by, source)
 
 
-REFUSALS: dict[Event, str] = {
-    Event.ACKNOWLEDGE: "there is nothing to acknowledge",
-    Event.RESET: "only a latched alarm that was acknowledged can be reset",
-    Event.SHELVE: "it cannot be shelved",
-    Event.UNSHELVE: "it is not shelved",
-    Event.REMOVE: "it is out of service already",
-    Event.RETURN: "it is not out of service",
+REFUSALS: dict[Event, str | Promise] = {
+    Event.ACKNOWLEDGE: _("there is nothing to acknowledge"),
+    Event.RESET: _("only a latched alarm that was acknowledged can be reset"),
+    Event.SHELVE: _("it cannot be shelved"),
+    Event.UNSHELVE: _("it is not shelved"),
+    Event.REMOVE: _("it is out of service already"),
+    Event.RETURN: _("it is not out of service"),
 }
 
 
@@ -115,7 +117,8 @@ def _move(current: Alarm, made: Changes, event: Event, by: Person, **said: Any) 
     person = None if isinstance(by, Operator) else by
     before = State(current.state)
     if not made.move(current, event, made.now, by=person, **said):
-        raise Refused(f"“{current.text}” is {before.label}: {REFUSALS[event]}")
+        words = {"alarm": current.text, "state": before.label, "reason": REFUSALS[event]}
+        raise Refused(_("“%(alarm)s” is %(state)s: %(reason)s") % words)
     if event in (Event.UNSHELVE, Event.RETURN):
         suppression.settle(current, made, made.now)
 
@@ -123,8 +126,8 @@ def _move(current: Alarm, made: Changes, event: Event, by: Person, **said: Any) 
 def _check_aside(until: datetime, reason: str, most: timedelta) -> None:
     now = timezone.now()
     if len(reason.strip()) < REASON_LEAST:
-        raise Refused("a reason in words is needed")
+        raise Refused(_("a reason in words is needed"))
     if until <= now:
-        raise Refused("the time it is to end at is over already")
+        raise Refused(_("the time it is to end at is over already"))
     if until - now > most + timedelta(minutes=1):
-        raise Refused(f"at most {most.days} days")
+        raise Refused(_("at most %d days") % most.days)

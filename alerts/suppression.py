@@ -13,10 +13,11 @@ from django.db.models import Q
 from django.utils import timezone
 
 from alerts.changes import Changes
-from alerts.lifecycle import STANDING, Event, State
+from alerts.lifecycle import Event, State
 from alerts.models import Alarm, RuleKind
 from devices.models import Run
 
+LATCHED = (State.LATCHED, State.LATCHED_ACKNOWLEDGED)  # over, but not done with
 GRACE = timedelta(seconds=10)  # after its end a cause counts still: what it caused ends a moment later
 
 # Whose consequence an alarm of a kind can be.
@@ -46,7 +47,7 @@ class Reasons:
             found = Alarm.objects.filter(edge__in=edges).select_related("rule")
             wanted = Q(rule__in=rules) | Q(rule__kind__in=kinds)
             lately = timezone.now() - GRACE
-            stands = Q(held=True) | Q(state__in=STANDING) | Q(cleared_at__gt=lately)
+            stands = Q(held=True) | Q(active=True) | Q(state__in=LATCHED) | Q(cleared_at__gt=lately)
             standing = list(found.filter(wanted).filter(stands))
         watched = {
             alarm.instrument_id for alarm in alarms if alarm.rule.suppressed_in and alarm.instrument_id

@@ -7,6 +7,7 @@ else an edge's readings must have come up to then (`Reach`): nothing is stale th
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
@@ -28,6 +29,10 @@ DUE = """
 SELECT DISTINCT a.edge_id FROM alerts_alarm a JOIN alerts_reach r ON r.edge_id = a.edge_id
 WHERE a.due_at <= r.complete_at
 """
+REVISION = """
+SELECT (SELECT number FROM alerts_revision WHERE id = 1), sum(revision), count(*) FROM devices_edge
+"""
+NO_INSTRUMENT = UUID(int=0)
 
 
 @dataclass
@@ -35,6 +40,7 @@ class Timers:
     """One look after the other at all that a clock decides. Made again, it goes on where the database is."""
 
     slow_at: datetime | None = None
+    revision: object = None
 
     def round(self, now: datetime, listening_since: datetime | None) -> None:
         """`listening_since`: from when on the centre would have heard an edge; None while it would not.
@@ -44,6 +50,9 @@ class Timers:
         for edge in _edges_due(now):
             run_out(edge, now)
         end_asides(now)
+        if (revision := _revision()) != self.revision:
+            let_go(now)
+            self.revision = revision
         reconcile(now)
         if listening_since is not None:
             silence.judge_edges(now, listening_since)
@@ -135,6 +144,36 @@ def reconcile(now: datetime) -> None:
             for alarm in alarms:
                 _reconcile(alarm, made, now, reasons)
             made.save()
+
+
+def _revision() -> tuple[object, ...]:
+    """Changes when a rule, an override or an instrument does."""
+    with connection.cursor() as cursor:
+        cursor.execute(REVISION)
+        return tuple(cursor.fetchone())
+
+
+def let_go(now: datetime) -> None:
+    """End alarms whose rule does not watch their channel or instrument any more."""
+    at_work = Alarm.objects.filter(Q(active=True) | Q(held=True)).exclude(instrument=None)
+    for edge in set(at_work.values_list("edge_id", flat=True)):
+        with transaction.atomic():
+            changes.turn(edge)
+            book = rulebook.of_edge(edge)
+            made = Changes(now, Source.TIMER)
+            for alarm in at_work.filter(edge=edge).select_related("rule", "instrument"):
+                if not _is_watched(book, alarm):
+                    memory.forget(alarm)
+                    made.touch(alarm)
+                    settle(alarm, made, now)
+            made.save()
+
+
+def _is_watched(book: Book, alarm: Alarm) -> bool:
+    if alarm.channel_id is not None:
+        return (alarm.rule_id, alarm.channel_id) in book.by_channel
+    instrument = book.instruments.get(alarm.instrument_id or NO_INSTRUMENT)
+    return instrument is not None and rulebook.watches_instrument(alarm.rule, instrument)
 
 
 def _out_of_line() -> QuerySet[Alarm]:

@@ -248,9 +248,11 @@ def test_rules_are_switched_and_deleted(browser: Client, alarm: Alarm) -> None:
     assert browser.post(f"{RULES}{silent.pk}/delete/", {"post": "yes"}).status_code == 403
     refused = act(browser, "delete_selected", silent, post="yes")
     assert "switched off, not deleted" in refused
-    assert "Are you sure" in browser.get(f"{RULES}{alarm.rule_id}/delete/").content.decode()
-    browser.post(f"{RULES}{alarm.rule_id}/delete/", {"post": "yes"})
-    assert not Alarm.objects.exists()
+    assert "in the journal" in act(browser, "delete_selected", alarm.rule, post="yes")
+    other = factories.rule()
+    assert "Are you sure" in browser.get(f"{RULES}{other.pk}/delete/").content.decode()
+    browser.post(f"{RULES}{other.pk}/delete/", {"post": "yes"})
+    assert not Rule.objects.filter(pk=other.pk).exists()
     assert Rule.objects.filter(pk=silent.pk).exists()
 
 

@@ -233,11 +233,12 @@ def test_a_rule_with_alarms_keeps_its_kind(channel: Channel) -> None:
     assert "make another rule" in wrong(caught)["kind"][0]
 
 
-def test_a_deleted_rule_takes_its_alarms_along(channel: Channel) -> None:
+def test_a_rule_with_alarms_in_the_journal_is_not_deleted(channel: Channel) -> None:
     rule = factories.rule()
     factories.alarm(channel, rule)
-    editing.delete_rule(rule, by=OPERATOR)
-    assert not channel.alarms.exists()
+    with pytest.raises(Refused, match="in the journal, which stays"):
+        editing.delete_rule(rule, by=OPERATOR)
+    assert channel.alarms.exists()
 
 
 # ---- overrides

@@ -130,9 +130,8 @@ def test_one_alarm_suppresses_another_while_it_stands(bench: Bench) -> None:
     assert suppressed(low).state == State.SUPPRESSED
     assert suppressed(low).cause == suppressed(mains)
     bench.read((-7, 20.0))
-    services.acknowledge(suppressed(mains), OPERATOR, Source.API)
-    Alarm.objects.filter(rule=mains).update(cleared_at=moment(-7))
     look()
+    assert suppressed(mains).state == State.RETURNED  # nobody has seen it, but it is over
     assert suppressed(low).state == State.UNACKNOWLEDGED
 
 
@@ -180,6 +179,21 @@ def test_a_rule_that_is_switched_off_lets_its_alarms_go(bench: Bench) -> None:
     Rule.objects.filter(pk=hot.pk).update(enabled=False)
     look()
     assert suppressed(hot).state == State.RETURNED
+
+
+@pytest.mark.parametrize("how", ["key", "override", "tag"])
+def test_a_rule_that_no_longer_watches_a_channel_lets_its_alarm_go(bench: Bench, how: str) -> None:
+    hot = rule(key="a", high=30.0)
+    bench.read((-9, 31.0))
+    timers = Timers()
+    timers.round(NOW, None)
+    assert suppressed(hot).state == State.UNACKNOWLEDGED
+    if how == "override":
+        Override.objects.create(rule=hot, channel=bench.bath.channels.get(key="a"), enabled=False)
+    else:
+        Rule.objects.filter(pk=hot.pk).update(**{how: "b"})
+    timers.round(NOW, None)
+    assert (suppressed(hot).state, suppressed(hot).held) == (State.RETURNED, False)
 
 
 # ---- silence
