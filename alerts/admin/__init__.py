@@ -2,6 +2,7 @@
 
 from alerts.admin.alarms import AlarmAdmin, HappeningAdmin, JournalAdmin
 from alerts.admin.contacts import ContactAdmin, NoticeAdmin, RouteAdmin
+from alerts.admin.matrix import MatrixCommandAdmin, MatrixPersonAdmin, MatrixRoomAdmin
 from alerts.admin.rules import RuleAdmin
 
 __all__ = [
@@ -9,6 +10,9 @@ __all__ = [
     "ContactAdmin",
     "HappeningAdmin",
     "JournalAdmin",
+    "MatrixCommandAdmin",
+    "MatrixPersonAdmin",
+    "MatrixRoomAdmin",
     "NoticeAdmin",
     "RouteAdmin",
     "RuleAdmin",

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import aclosing, suppress
 from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import nio
 import psycopg
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, connections
 from django.utils import timezone
 
 from alerts.matrix import content, hearing, sending
@@ -42,11 +43,15 @@ FORGET_EVERY = 720  # beats
 RETRY_S, RETRY_MOST_S = 0.5, 5.0
 LOGIN_AGAIN_S = 60.0
 ANSWER_TRIES = 6
+LIMITED_TRIES = 4
+PATIENCE_S = 15.0
 EDIT_GAP_S = 3.0
+REST_S = 60.0  # after a mistake of our own
 OWED = timedelta(minutes=10)  # an answer that a killed bot owes is still given within it
 KEPT = timedelta(days=90)  # of commands
 DRAW_S = 30.0
 PROCESS = "matrix"
+CONNECTED = "connected"
 
 DATABASE_AWAY = (DatabaseError, InterfaceError, psycopg.Error)
 
@@ -71,13 +76,16 @@ class Bot:
         self.homeserver = Homeserver(self.client)
         self.rooms = Rooms(self.homeserver)
         self.verification = Verification(self.homeserver, _knows) if account.allow_verification else None
-        self.wake = asyncio.Event()
+        self.wake = asyncio.Event()  # something may be due
+        self.changed = asyncio.Event()  # there is something new to say of this process
         self.synced = asyncio.Event()
         self.state = "starting"
         self.wait_until = 0.0  # the homeserver takes nothing before
         self.unread: dict[str, Unread] = {}
         self._busy: dict[int, asyncio.Task[None]] = {}
+        self._rest_until: dict[int, float] = {}
         self._edited_at: dict[int, float] = {}
+        self._edits_rest_until = 0.0
         self._rooms_at = 0.0
         self._drawing = asyncio.Semaphore(1)
 
@@ -89,6 +97,7 @@ class Bot:
                     self.group.create_task(loop())
         finally:
             await self.client.close()
+            await database(connections.close_all)
             self.session.close()
 
     # ---- what comes from the homeserver
@@ -126,14 +135,15 @@ class Bot:
     async def _sync(self) -> None:
         is_first, since = not self.synced.is_set(), self.session.position
         try:
-            news = await self.homeserver.sync(since, whole=is_first)
+            wait = self.state == CONNECTED and not is_first  # whether it is there is to be known at once
+            news = await self.homeserver.sync(since, whole=is_first, wait=wait)
         except Rejected as error:
             logger.warning("the homeserver does not know where we were, we begin anew: %s", error)
             self.session.forget_position()
             raise Away(str(error)) from None
-        if self.state != "connected":
+        if self.state != CONNECTED:
             await self._until_it_works(sending.release, timezone.now())
-            self._note_state("connected")
+            self._note_state(CONNECTED)
         if since is not None:  # what was said before the bot came was not said to it
             for heard in self._heard(news):
                 await self._hear(heard)
@@ -147,8 +157,9 @@ class Bot:
 
     def _note_state(self, state: str) -> None:
         if state != self.state:
-            level = logging.INFO if state == "connected" else logging.WARNING
+            level = logging.INFO if state == CONNECTED else logging.WARNING
             logger.log(level, "homeserver %s: %s", self.account.homeserver, state)
+            self.changed.set()
         self.state = state
 
     def _heard(self, news: nio.SyncResponse) -> list[Heard]:
@@ -185,13 +196,13 @@ class Bot:
             return None
         common, age = (event.event_id, room_id, event.sender), age_since(said_at)
         if isinstance(event, nio.ReactionEvent):
-            return Heard(*common, event.key, age, target=event.reacts_to, is_reaction=True)
+            return Heard(*common, _storable(event.key), age, target=event.reacts_to, is_reaction=True)
         if not isinstance(event, nio.RoomMessageText):  # not the notices of other bots
             return None
         relation = content.relation_of(event.source.get("content"))
         if relation.is_edit:
             return None
-        return Heard(*common, event.body, age, target=relation.target, thread=relation.thread)
+        return Heard(*common, _storable(event.body), age, target=relation.target, thread=relation.thread)
 
     async def _hear(self, heard: Heard) -> None:
         """Nothing that was said is passed over because the database is away."""
@@ -219,6 +230,22 @@ class Bot:
 
     # ---- what goes to the homeserver
 
+    async def _send(self, room_id: str, said: Content, transaction: str) -> str:
+        """Send a message; when the homeserver wants to be left alone for moments only, after them."""
+        for tries_left in reversed(range(LIMITED_TRIES)):
+            wait = self.wait_until - time.monotonic()
+            if wait > PATIENCE_S:
+                raise Limited(wait)
+            await asyncio.sleep(max(0.0, wait))
+            try:
+                return await self.homeserver.send(room_id, "m.room.message", said, transaction)
+            except Limited as error:
+                logger.info("%s", error)
+                self.wait_until = time.monotonic() + error.retry_after
+                if not tries_left:
+                    raise
+        raise AssertionError("it returns or raises")
+
     async def _answer(self, owed: Owed) -> None:
         """Say what came of a command, once, whatever it takes within a minute or so."""
         command = owed.command
@@ -229,7 +256,7 @@ class Bot:
         pause = RETRY_S
         for _try in range(ANSWER_TRIES):
             try:
-                await self.homeserver.send(command.room_id, "m.room.message", said, transaction)
+                await self._send(command.room_id, said, transaction)
             except Rejected as error:
                 logger.warning("an answer to %s is not taken: %s", command.sender, error)
                 break
@@ -263,12 +290,7 @@ class Bot:
         await self.synced.wait()
         await self._give_owed_answers()
         while True:
-            try:
-                async with asyncio.timeout(LOOK_S):
-                    await self.wake.wait()
-            except TimeoutError:
-                pass
-            self.wake.clear()
+            await _set_within(self.wake, LOOK_S)
             try:
                 await self._look()
             except DATABASE_AWAY as error:
@@ -277,19 +299,16 @@ class Bot:
             await asyncio.sleep(GAP_S)
 
     async def _look(self) -> None:
-        if time.monotonic() < self.wait_until:
-            return
         waiting: dict[int, list[Notice]] = {}
         for notice in await database(sending.due, timezone.now()):
             waiting.setdefault(notice.contact_id, []).append(notice)
         for contact, notices in waiting.items():
-            if contact not in self._busy:
+            if contact not in self._busy and time.monotonic() > self._rest_until.get(contact, 0.0):
                 task = self._busy[contact] = self.group.create_task(self._post(notices))
                 task.add_done_callback(partial(self._rest, contact))
-        if self.state != "connected":
+        if self.state != CONNECTED:
             return
-        for edit in await database(sending.edits, timezone.now()):
-            await self._edit(edit)
+        await self._keep_up()
         if time.monotonic() - self._rooms_at > ROOMS_S:
             try:
                 await self._look_after_rooms()
@@ -308,22 +327,34 @@ class Bot:
                     return
         except DATABASE_AWAY as error:
             logger.warning("a notice waits for the database: %s", str(error).strip())
+        except Exception:  # a mistake with one contact must not keep the others from being told
+            logger.exception("notices to contact %d wait for a minute", notices[0].contact_id)
+            self._rest_until[notices[0].contact_id] = time.monotonic() + REST_S
 
     async def _posted(self, letter: sending.Letter) -> bool:
         """Whether it is in the room: then it is written down, whatever it takes."""
         began = time.monotonic()
         try:
-            event = await self.homeserver.send(
-                letter.room_id, "m.room.message", letter.content, str(letter.notice.pk)
-            )
+            event = await self._send(letter.room_id, letter.content, str(letter.notice.pk))
         except (Away, Rejected) as error:
-            if isinstance(error, Limited):
-                self.wait_until = time.monotonic() + error.retry_after
             seconds = time.monotonic() - began
             await self._until_it_works(sending.failed, letter, error, seconds, timezone.now())
             return False
         await self._until_it_works(sending.sent, letter, event, time.monotonic() - began, timezone.now())
         return True
+
+    async def _keep_up(self) -> None:
+        """Let messages say how their alarms stand by now; what goes wrong in this keeps no notice waiting."""
+        if time.monotonic() < self._edits_rest_until:
+            return
+        try:
+            for edit in await database(sending.edits, timezone.now()):
+                await self._edit(edit)
+        except DATABASE_AWAY:
+            raise
+        except Exception:
+            logger.exception("messages are not kept up to date for a minute")
+            self._edits_rest_until = time.monotonic() + REST_S
 
     async def _edit(self, edit: sending.Edit) -> None:
         """Let a message say how things are, not too often; what is left out now comes with the next look."""
@@ -333,10 +364,8 @@ class Bot:
                 return
             digest = hashlib.sha256(f"{edit.message.event_id} {edit.shown}".encode()).hexdigest()[:32]
             try:
-                await self.homeserver.send(edit.message.room_id, "m.room.message", edit.content, digest)
-            except Away as error:
-                if isinstance(error, Limited):
-                    self.wait_until = time.monotonic() + error.retry_after
+                await self._send(edit.message.room_id, edit.content, digest)
+            except Away:
                 return
             except Rejected as error:
                 logger.warning("a message cannot be edited: %s", error)
@@ -357,8 +386,9 @@ class Bot:
         """Wake up when something changes; a look each second stands behind it."""
         while True:
             try:
-                async for _change in changes():
-                    self.wake.set()
+                async with aclosing(changes()) as news:
+                    async for _change in news:
+                        self.wake.set()
             except (psycopg.Error, OSError) as error:
                 logger.warning("not woken by the database, again in 5 s: %s", str(error).strip())
             await asyncio.sleep(RETRY_MOST_S)
@@ -372,7 +402,7 @@ class Bot:
                     await database(hearing.forget, timezone.now() - KEPT)
             except DATABASE_AWAY as error:
                 logger.warning("no heartbeat: %s", str(error).strip())
-            await asyncio.sleep(BEAT_S)
+            await _set_within(self.changed, BEAT_S)
 
     def _said(self) -> dict[str, Any]:
         is_in = self.client.olm is not None
@@ -383,6 +413,19 @@ class Bot:
             "fingerprint": self.homeserver.fingerprint if is_in else "",
             "rooms": len(self.rooms.joined),
         }
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, no longer than this, and clear it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    event.clear()
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL stores no NUL."""
+    return text.replace("\0", "")
 
 
 def _joined_at(events: list[Any], own: str) -> int:

@@ -179,9 +179,7 @@ def shelve_shown(asked: Asked) -> Answer:
 def _each(done: str, alarms: Sequence[Alarm], act: Callable[[Alarm], object]) -> Answer:
     """Do it to each; one that somebody else was faster with does not hold up the others."""
     if len(alarms) > AT_ONCE:
-        raise Refused(
-            f"these are {len(alarms)} alarms, and at most {AT_ONCE} at once: use the page"
-        )
+        raise Refused(f"these are {len(alarms)} alarms, and at most {AT_ONCE} at once: use the page")
     lines = []
     for alarm in sorted(alarms, key=lambda alarm: alarm.edge_id or 0):  # turns are taken in one order
         try:

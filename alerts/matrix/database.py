@@ -1,6 +1,6 @@
 """The database from the bot's one thread for it; the loop goes on meanwhile."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, ParamSpec, TypeVar
 
 import psycopg
@@ -27,7 +27,7 @@ async def database(function: Callable[Given, Found], *args: Given.args, **named:
     return await sync_to_async(call)()
 
 
-async def changes() -> AsyncIterator[None]:
+async def changes() -> AsyncGenerator[None]:
     """One item now, and one at each change of alarms or notices. Raises psycopg.Error."""
     known = connections["default"].get_connection_params()
     parameters: dict[str, Any] = {name: value for name, value in known.items() if name not in DJANGO_ONLY}

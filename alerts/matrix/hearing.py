@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
 
 from alerts.changes import Conflict
@@ -109,6 +109,11 @@ def _run(act: Act, asked: Asked) -> tuple[CommandOutcome, Answer]:
             return CommandOutcome.DONE, act(asked)
     except (Refused, PermissionDenied) as error:
         return CommandOutcome.REFUSED, Answer.of(str(error))
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:  # a mistake in one command must not end the bot, which people are told by
+        logger.exception("a command of %s went wrong", asked.matrix_id)
+        return CommandOutcome.FAILED, Answer("that went wrong, and nothing was done; the bot's log says why")
 
 
 def _note(

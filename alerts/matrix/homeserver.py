@@ -123,12 +123,13 @@ class Homeserver:
         key = self.client.olm.account.identity_keys["ed25519"]
         return " ".join(key[place : place + 4] for place in range(0, len(key), 4))
 
-    async def sync(self, since: str | None, *, whole: bool) -> nio.SyncResponse:
-        """What is new since a position; `whole`: with the state of all rooms, and without waiting."""
-        self.client.asked_at, self.client.patience = now(), 5.0 if whole else SYNC_S + 5.0
-        async with _in_time(FIRST_SYNC_S if whole else SYNC_S + 20.0):
+    async def sync(self, since: str | None, *, whole: bool, wait: bool) -> nio.SyncResponse:
+        """What is new since a position; `whole`: and the state of all rooms; `wait`: until something is."""
+        patience = SYNC_S if wait else 0.0
+        self.client.asked_at, self.client.patience = now(), patience + 5.0
+        async with _in_time(FIRST_SYNC_S if whole else patience + SEND_S):
             answer = await self.client.sync(
-                timeout=0 if whole else int(SYNC_S * 1000),
+                timeout=int(patience * 1000),
                 sync_filter=FILTER,
                 since=since,
                 full_state=whole or None,

@@ -77,10 +77,14 @@ def begin(notice: Notice, now: datetime) -> Letter | None:
     return Letter(notice, message, room_id, said, root)
 
 
-@transaction.atomic
 def sent(letter: Letter, event_id: str, seconds: float, now: datetime) -> None:
-    """It stands in the room."""
+    """It stands in the room. A crash in between sends it again, which is the same event and noted already."""
+    _note_message(letter, event_id, now)
     delivery.sent(letter.notice, letter.message, event_id, seconds, now)
+
+
+@transaction.atomic
+def _note_message(letter: Letter, event_id: str, now: datetime) -> None:
     alarms = _alarms(letter.notice)
     if letter.root is None:
         _roots(letter.room_id, alarms).update(open=False)  # their thread goes on here
@@ -183,7 +187,6 @@ def _as_sent(notice: Notice) -> News:
     return News(
         alarms=[line.alarm for line in told],
         happenings=list(happenings.values_list("happening_id", flat=True)),
-        events={line.alarm: line.event_id for line in told},
         standing=sum(line.stands for line in told),
         priority=min((line.priority for line in told), default=None),
     )

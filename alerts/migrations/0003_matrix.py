@@ -148,6 +148,7 @@ class Migration(migrations.Migration):
                             ("refused", "refused"),
                             ("too_old", "too old, not run"),
                             ("limited", "too many, not run"),
+                            ("failed", "went wrong"),
                         ],
                         max_length=10,
                         verbose_name="outcome",

@@ -98,6 +98,7 @@ class CommandOutcome(models.TextChoices):
     REFUSED = "refused", _("refused")
     TOO_OLD = "too_old", _("too old, not run")
     LIMITED = "limited", _("too many, not run")
+    FAILED = "failed", _("went wrong")
 
 
 class MatrixCommand(models.Model):

@@ -2,27 +2,44 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psycopg
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.utils import timezone
+from psycopg.sql import SQL, Identifier
 
 from alerts import delivery
-from alerts.models import Alarm, AlarmEvent, Contact, MatrixPerson, MatrixRoom, Notice, NoticeKind, NoticeLine
+from alerts.changes import Changes
+from alerts.lifecycle import Event
+from alerts.models import (
+    Alarm,
+    AlarmEvent,
+    Contact,
+    MatrixPerson,
+    MatrixRoom,
+    Notice,
+    NoticeKind,
+    NoticeLine,
+    Source,
+)
 from devices.models import Edge, Heartbeat, Instrument
+from telemetry import partitions
 from tests.alerts import factories
 from tests.alerts.matrix.person import Person, Said
 from tests.factories import person as user
 from tests.servers import Process, dying_with_tests
 from tests.synapse import Synapse
 from tests.telemetry import factories as telemetry
+from tests.telemetry.conftest import committed
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
@@ -63,16 +80,18 @@ def eve(synapse: Synapse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 class Bot(Process):
     """`manage.py matrixbot` on the test's database; connected when `start` returns."""
 
-    def __init__(self, url: str, folder: Path, database: str) -> None:
+    def __init__(self, url: str, folder: Path, user: str = "labsite", **more: str) -> None:
         settings = {
             "LABSITE_MATRIX_HOMESERVER": url,
-            "LABSITE_MATRIX_USER": "labsite",
-            "LABSITE_MATRIX_PASSWORD": "labsite",
+            "LABSITE_MATRIX_USER": user,
+            "LABSITE_MATRIX_PASSWORD": user,
             "LABSITE_DATA": str(folder),
-            "LABSITE_DATABASE_URL": database,
+            "LABSITE_DATABASE_URL": database_url(),
             "LABSITE_WITHOUT_DOORS": "1",
             "PYTHONWARNINGS": "default",
+            **more,
         }
+        self.folder = folder
         command = dying_with_tests([sys.executable, str(ROOT / "manage.py"), "matrixbot"])
         super().__init__(command, folder / "bot.log", {**os.environ, **settings})
 
@@ -121,9 +140,40 @@ class Room:
     def say(self, body: str) -> str:
         return self.anna.say(self.room_id, body)
 
+    def invite(self, person: Person) -> None:
+        """Somebody else comes in; the bot and anna see it."""
+
+        async def invite() -> None:
+            await self.anna.client.room_invite(self.room_id, person.matrix_id)
+
+        self.anna.do(invite())
+        person.join(self.room_id)
+        until(lambda: self.anna.has_joined(self.room_id, person.matrix_id), 10, "the person is there")
+
+    def position(self) -> str:
+        """Which events the bot has worked off."""
+        return (self.bot.folder / "matrix" / "session.json").read_text()
+
+    def go_back_to(self, position: str) -> None:
+        (self.bot.folder / "matrix" / "session.json").write_text(position)
+
+    @staticmethod
+    def seconds(from_now: float) -> float:
+        """A time as the factories take it, who have a NOW of their own."""
+        return (timezone.now() + timedelta(seconds=from_now) - factories.NOW).total_seconds()
+
+    def raised_again(self, alarm: Alarm) -> Alarm:
+        """The same alarm after its condition has come back."""
+        current = Alarm.objects.select_related("rule").get(pk=alarm.pk)
+        current.active = current.held = True
+        changes = Changes(timezone.now(), Source.INGEST)
+        assert changes.move(current, Event.RAISE, timezone.now())
+        changes.save()
+        return current
+
     def alarm(self, name: str = "bath", **fields: Any) -> Alarm:
         """A standing alarm."""
-        return factories.alarm(instrument(name).channels.get(key="a"), at=_seconds_from_now(-30), **fields)
+        return factories.alarm(instrument(name).channels.get(key="a"), at=self.seconds(-30), **fields)
 
     def notice(self, *alarms: Alarm, kind: str = NoticeKind.ALARM) -> Notice:
         """A notice of the last change of these, due now."""
@@ -152,29 +202,52 @@ def database_url() -> str:
     )
 
 
-def _seconds_from_now(seconds: float) -> float:
-    """As the factories count, which have a NOW of their own."""
-    return (timezone.now() + timedelta(seconds=seconds) - factories.NOW).total_seconds()
+@contextmanager
+def held_table(name: str) -> Iterator[None]:
+    """Nobody can write into this table meanwhile."""
+    with psycopg.connect(telemetry.url()) as other:
+        other.execute(SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(Identifier(name)))
+        yield
+
+
+def samples(of: Instrument, key: str, values: Sequence[float]) -> None:
+    """Stored readings of the last minutes, one a minute."""
+    channel = of.channels.get(key=key)
+    first = timezone.now() - timedelta(minutes=len(values))
+    partitions.make_ahead(timezone.now())
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO sample (time, value, channel_id, quality) VALUES (%s, %s, %s, 0)",
+            [(first + timedelta(minutes=place), value, channel.pk) for place, value in enumerate(values)],
+        )
 
 
 @pytest.fixture
 def bot(transactional_db: None, synapse: Synapse, bot_id: str, bot_folder: Path) -> Iterator[Bot]:
     """Not started yet."""
-    with Bot(synapse.url, bot_folder, database_url()) as bot:
+    with Bot(synapse.url, bot_folder) as bot:
         yield bot
 
 
 @pytest.fixture
 def room(bot: Bot, bot_id: str, anna: Person) -> Room:
     """An encrypted room of anna's; the bot runs, and has joined."""
-    room_id = anna.make_room(bot_id)
+    return make_room(anna, bot, bot_id)
+
+
+def make_room(person: Person, bot: Bot, bot_id: str) -> Room:
+    """An encrypted room of somebody who may acknowledge and shelve, with a bot that is started for it."""
+    room_id = person.make_room(bot_id)
     MatrixRoom.objects.create(address=room_id)
     contact = factories.contact("room", "matrix", address=room_id)
-    someone = user("anna", staff=False)
+    someone = user(person.name, staff=False)
     names = ("acknowledge_alarm", "shelve_alarm")
     someone.user_permissions.set(Permission.objects.filter(codename__in=names))
-    MatrixPerson.objects.create(matrix_id=anna.matrix_id, user=someone)
+    MatrixPerson.objects.create(matrix_id=person.matrix_id, user=someone)
     bot.start()
-    until(lambda: anna.has_joined(room_id, bot_id), 15, "the bot has joined", every=0.05)
-    until(lambda: MatrixRoom.objects.get().room_id, 10, "and has noted it")
-    return Room(room_id, contact, bot, bot_id, anna, someone)
+    until(lambda: person.has_joined(room_id, bot_id), 15, "the bot has joined", every=0.05)
+    until(lambda: MatrixRoom.objects.get(address=room_id).room_id, 10, "and has noted it")
+    return Room(room_id, contact, bot, bot_id, person, someone)
+
+
+__all__ = ["Bot", "Room", "anna", "bot", "bot_folder", "bot_id", "committed", "eve", "room", "synapse"]

@@ -49,6 +49,7 @@ class Person:
 
     def __init__(self, url: str, matrix_id: str, folder: Path) -> None:
         self.matrix_id = matrix_id
+        self.name = matrix_id[1:].partition(":")[0]
         self.heard: list[Said] = []
         self.unread: list[str] = []
         self.following: asyncio.Task[None] | None = None
@@ -66,8 +67,7 @@ class Person:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(within)
 
     async def _begin(self) -> None:
-        name = self.matrix_id[1:].partition(":")[0]
-        answer = await self.client.login(name, device_name="phone")
+        answer = await self.client.login(self.name, device_name="phone")
         assert isinstance(answer, nio.LoginResponse), answer
         await self.client.sync(timeout=0, full_state=True)
         if self.client.should_upload_keys:
