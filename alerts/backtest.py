@@ -116,13 +116,7 @@ def _channel(watch: Watch, table: str, since: datetime, until: datetime) -> tupl
     time, truth = (
         _texts(watch, table, since, until) if watch.is_of_text else _numbers(watch, table, since, until)
     )
-    return _walked(time, truth, watch.delays), len(time)
-
-
-def _walked(time: Int64s, truth: Truths, delays: conditions.Delays) -> list[Turn]:
-    telling = conditions.telling(time, truth, delays.hold)
-    points = zip(time[telling].tolist(), truth[telling].tolist(), strict=True)
-    return conditions.walk(Memory(), delays, points)
+    return conditions.walk_all(Memory(), watch.delays, time, truth), len(time)
 
 
 def _numbers(watch: Watch, table: str, since: datetime, until: datetime) -> tuple[Int64s, Truths]:

@@ -140,6 +140,12 @@ def walk(memory: Memory, delays: Delays, points: Iterable[tuple[int, int]]) -> l
     return turns
 
 
+def walk_all(memory: Memory, delays: Delays, time: Int64s, truth: Truths) -> list[Turn]:
+    """The same for all readings of one channel, in order."""
+    needed = telling(time, truth, delays.hold)
+    return walk(memory, delays, zip(time[needed].tolist(), truth[needed].tolist(), strict=True))
+
+
 def expire(memory: Memory, delays: Delays, until: int, turns: list[Turn]) -> None:
     """Let a delay run out, if nothing else was said up to this time."""
     due = memory.due(delays)

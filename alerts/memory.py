@@ -8,8 +8,6 @@ from alerts.conditions import SECOND, Delays, Memory
 from alerts.models import Alarm
 from telemetry.times import moment
 
-PAST_APART = 300 * SECOND  # late readings so much later than the last ones tell of another time
-
 
 def of(alarm: Alarm) -> Memory:
     """The present."""
@@ -33,25 +31,21 @@ def forget(alarm: Alarm) -> None:
     alarm.memory = {}
 
 
-def of_past(alarm: Alarm, first: int) -> Memory:
-    """Of late readings, the first of which is of this time."""
+def of_past(alarm: Alarm) -> Memory:
+    """What was said of the past so far, where that is under way."""
     said: Mapping[str, Any] = alarm.past
-    if not said or first - said["judged"] > PAST_APART:
-        return Memory()
     return Memory(said["active"], said["held"], said["unknown"], said["pending"], said["judged"])
 
 
-def keep_past(alarm: Alarm, memory: Memory) -> None:
-    """Nothing where nothing is under way."""
-    alarm.past = {}
-    if memory.held or memory.active:
-        alarm.past = {
-            "active": memory.active,
-            "held": memory.held,
-            "unknown": memory.unknown,
-            "pending": memory.pending,
-            "judged": memory.judged,
-        }
+def past_of(memory: Memory) -> dict[str, Any]:
+    """The same, as an alarm's row keeps it."""
+    return {
+        "active": memory.active,
+        "held": memory.held,
+        "unknown": memory.unknown,
+        "pending": memory.pending,
+        "judged": memory.judged,
+    }
 
 
 def microseconds(at: datetime | None) -> int | None:

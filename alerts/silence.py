@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from django.db import connection, transaction
 from django.db.models import Q
 
-from alerts import changes, connections, evaluation, naming, rulebook, single
+from alerts import changes, connections, naming, rulebook, single, watched
 from alerts.conditions import Truth
 from alerts.models import Alarm, Reach, Rule, RuleKind
 from alerts.rulebook import Book, Watch
@@ -120,6 +120,6 @@ def _miss(book: Book, watch: Watch, seen: datetime, at: datetime, now: datetime)
     with transaction.atomic():
         changes.turn(book.edge_id)
         alarm = single.of(watch.rule, channel=watch.place.id)
-        alarm = alarm or evaluation.new_alarm(book, watch, microseconds(at))
+        alarm = alarm or watched.new_alarm(book, watch, microseconds(at))
         alarm.reason = f"last read {numbers.age(seen, now)}"
         single.take(alarm, watch.delays, [(microseconds(at), Truth.TRUE)], now)

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
-from alerts import changes, conditions, evaluation, memory, progress, reach, rulebook, silence
+from alerts import changes, conditions, evaluation, late, memory, progress, reach, rulebook, silence
 from alerts.changes import Changes
 from alerts.conditions import Delays, Turn
 from alerts.lifecycle import Event, State
@@ -58,6 +58,7 @@ class Timers:
             silence.judge_edges(now, listening_since)
         if self.slow_at is None or now - self.slow_at >= SLOW_EVERY or now < self.slow_at:
             self.slow_at = now
+            late.go_on_everywhere(now)
             for each in Reach.objects.select_related("edge"):
                 silence.judge_instruments(each, now)
             silence.judge_pushed(now, now - reach.PUSH_LATE)

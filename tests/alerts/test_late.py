@@ -1,0 +1,164 @@
+"""Readings that come late, beside those that came in time: the journal says what all of them together say."""
+
+from datetime import timedelta
+
+import pytest
+from pytest_django import DjangoAssertNumQueries
+
+from alerts import late as late_readings
+from alerts.lifecycle import Event, State
+from alerts.models import Alarm, AlarmEvent, Rule
+from alerts.timers import Timers
+from tests.alerts.bench import Bench
+from tests.alerts.factories import rule
+from tests.telemetry.factories import NOW, at, batch
+
+pytestmark = pytest.mark.django_db
+
+Rows = list[tuple[str, float, bool]]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    rule(key="a", high=30.0)
+    return Bench()
+
+
+def journal() -> Rows:
+    """(event, seconds from NOW, learnt late), in event time."""
+    rows = AlarmEvent.objects.order_by("at", "id")
+    return [(row.event, (row.at - NOW).total_seconds(), row.past) for row in rows]
+
+
+def live(bench: Bench, *readings: tuple[float, float | None]) -> None:
+    """They come in time; then the clocks have their turn."""
+    at_once = batch(bench.bath, "a", *((at(seconds), value) for seconds, value in readings))
+    bench.bring(at_once, late=readings[-1][0])
+    Timers().round(NOW + timedelta(seconds=readings[-1][0]), None)
+
+
+def late(bench: Bench, *readings: tuple[float, float | None]) -> None:
+    bench.read(*readings, track="backlog")
+    Timers().round(NOW, None)
+
+
+def untold() -> int:
+    return AlarmEvent.objects.filter(told_at=None, past=True).count()
+
+
+def test_an_excursion_that_ended_when_readings_came_in_time_again_has_an_end(bench: Bench) -> None:
+    live(bench, (-90, 20.0))
+    live(bench, (-10, 20.0))
+    late(bench, (-60, 31.0), (-40, 31.0), (-12, 31.0))
+    assert journal() == [(Event.RAISE, -60, True), (Event.CLEAR, -10, True)]
+    assert (Alarm.objects.get().state, Alarm.objects.get().past, untold()) == (State.NORMAL, {}, 0)
+
+
+def test_its_end_may_be_among_readings_that_come_later(bench: Bench) -> None:
+    bench.read((-60, 31.0), (-40, 31.0), track="backlog")
+    live(bench, (-10, 31.0))
+    live(bench, (-9, 29.0), (-8, 20.0))
+    assert journal() == [
+        (Event.RAISE, -60, True),
+        (Event.RAISE, -10, False),
+        (Event.CLEAR, -9, False),
+    ]
+    assert Alarm.objects.get().past == {}
+
+
+def test_what_stands_still_had_begun_before_it_was_known(bench: Bench) -> None:
+    live(bench, (-90, 20.0))
+    live(bench, (-10, 31.0))
+    late(bench, (-60, 20.0), (-40, 31.0), (-12, 31.0))
+    assert journal() == [(Event.RAISE, -40, True), (Event.RAISE, -10, False)]
+    assert Alarm.objects.get().state == State.UNACKNOWLEDGED
+
+
+def test_what_stood_before_and_after_may_have_been_over_between(bench: Bench) -> None:
+    live(bench, (-90, 31.0))
+    live(bench, (-10, 31.0))
+    late(bench, (-60, 31.0), (-50, 20.0), (-40, 31.0), (-30, 20.0), (-20, 20.0))
+    assert journal() == [
+        (Event.RAISE, -90, False),
+        (Event.CLEAR, -50, True),
+        (Event.RAISE, -40, True),
+        (Event.CLEAR, -30, True),
+        (Event.RAISE, -10, True),
+    ]
+    assert (Alarm.objects.get().state, Alarm.objects.get().past) == (State.UNACKNOWLEDGED, {})
+
+
+@pytest.mark.parametrize("state", [State.RETURNED, State.NORMAL])
+def test_what_was_over_by_then_had_ended_before(bench: Bench, state: State) -> None:
+    live(bench, (-90, 31.0))
+    live(bench, (-10, 20.0))
+    Alarm.objects.update(state=state)  # acknowledged, or not
+    late(bench, (-60, 20.0), (-50, 20.0))
+    assert journal() == [
+        (Event.RAISE, -90, False),
+        (Event.CLEAR, -60, True),
+        (Event.CLEAR, -10, False),
+    ]
+
+
+def test_one_outage_soon_after_another(bench: Bench) -> None:
+    live(bench, (-200, 20.0))
+    late(bench, (-190, 31.0), (-180, 31.0))
+    live(bench, (-170, 20.0))
+    live(bench, (-100, 20.0))
+    late(bench, (-150, 31.0), (-140, 20.0))
+    assert journal() == [
+        (Event.RAISE, -190, True),
+        (Event.CLEAR, -170, True),
+        (Event.RAISE, -150, True),
+        (Event.CLEAR, -140, True),
+    ]
+
+
+def test_what_came_in_time_amid_what_comes_late_counts_as_well(bench: Bench) -> None:
+    live(bench, (-170, 20.0))
+    live(bench, (-100, 20.0))
+    late(bench, (-180, 31.0), (-160, 31.0), (-150, 31.0), (-90, 20.0))
+    assert journal() == [
+        (Event.RAISE, -180, True),
+        (Event.CLEAR, -170, True),
+        (Event.RAISE, -160, True),
+        (Event.CLEAR, -100, True),
+    ]
+
+
+def test_late_readings_between_two_of_one_excursion_that_was_seen_change_nothing(bench: Bench) -> None:
+    live(bench, (-90, 31.0))
+    live(bench, (-10, 31.0), (-9, 20.0))
+    late(bench, (-60, 31.0), (-30, None), (-20, 31.0))
+    assert journal() == [(Event.RAISE, -90, False), (Event.CLEAR, -9, False)]
+    assert Alarm.objects.get().past == {}
+
+
+def test_a_delay_that_begins_late_runs_out_though_the_present_has_not_waited_so_long(bench: Bench) -> None:
+    Rule.objects.update(on_delay=5.0)
+    live(bench, (-90, 20.0))
+    live(bench, (-10, 31.0), (-9, 31.0), (-8, 20.0))
+    late(bench, (-30, 20.0), (-14, 31.0), (-11, 31.0))
+    assert journal() == [(Event.RAISE, -9, True), (Event.CLEAR, -8, True)]
+
+
+def test_a_parcel_may_bring_what_is_old_and_what_is_new_of_one_alarm(bench: Bench) -> None:
+    live(bench, (-90, 31.0))
+    bench.bring(
+        batch(bench.bath, "a", (at(-70), 20.0), (at(-65), 31.0), (at(-20), 31.0), (at(-10), 20.0)), late=0.0
+    )
+    assert journal() == [
+        (Event.RAISE, -90, False),
+        (Event.CLEAR, -70, True),
+        (Event.RAISE, -65, True),
+        (Event.CLEAR, -10, False),
+    ]
+
+
+def test_the_clocks_ask_nothing_where_nothing_is_late(
+    bench: Bench, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    live(bench, (-10, 31.0))
+    with django_assert_num_queries(1):
+        late_readings.go_on_everywhere(NOW)
