@@ -66,6 +66,11 @@ class News:
     past: frozenset[int] = frozenset()  # of the alarms: learnt so late that they were over
     standing: int = 0  # how many of the alarms
     priority: int | None = None  # the highest
+    since: datetime | None = None  # when the first of them was raised
+
+    @property
+    def count(self) -> int:
+        return len(self.alarms) + len(self.happenings)
 
     def __bool__(self) -> bool:
         return bool(self.alarms or self.happenings)
@@ -87,6 +92,7 @@ def of(notice: Notice, now: datetime) -> News:
         past=frozenset(line.alarm for line in found if line.past),
         standing=sum(line.stands for line in found),
         priority=min((line.priority for line in found), default=None),
+        since=found[0].raised_at if found else None,
     )
 
 
