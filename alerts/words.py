@@ -32,7 +32,6 @@ __all__ = [
     "clean",
     "clock",
     "headline",
-    "mark",
     "message_of",
     "since",
 ]

@@ -66,6 +66,8 @@ def configuration(level: str, form: str) -> dict[str, Any]:
             **dict.fromkeys(TWO_LINES_A_MESSAGE, quiet),
             **dict.fromkeys(("uvicorn", "uvicorn.error", "django"), through),
             "uvicorn.access": quiet,
+            # At DEBUG it tells whole addresses, which may be a service's password.
+            "urllib3": {"level": "INFO" if level == "DEBUG" else level},
             "django.request": {"level": "ERROR"},  # a page that was not found warns nobody
         },
     }

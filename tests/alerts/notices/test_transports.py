@@ -23,6 +23,7 @@ from alerts.models import Contact, Priority
 from alerts.transports import TransportError, apprise, email, webhook
 from alerts.words import AlarmSaid, HappeningSaid, Message
 from devices.errors import ConfigurationError
+from devices.logs import configuration
 from tests.alerts.factories import NOW
 from tests.alerts.notices.kit import Box, Receiver, certificate, mail_server
 from tests.web import free_port
@@ -126,6 +127,15 @@ def test_without_a_secret_there_is_no_signature(receiver: Receiver) -> None:
 
 
 Patience = tuple[int, int] | None
+
+
+def test_no_log_tells_the_address(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    loggers = configuration("DEBUG", "text")["loggers"]
+    caplog.set_level(loggers["urllib3"]["level"], "urllib3")
+    webhook.send(Contact(name="hook", address=f"http://127.0.0.1:{receiver.port}/T0K3N"), MESSAGE)
+    assert receiver.posts[0].path == "/T0K3N"
+    assert "T0K3N" not in caplog.text
 
 
 def in_a_minute() -> str:
