@@ -13,7 +13,7 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from django.utils.translation import gettext as _, ngettext
 
-from alerts import backtest, checking
+from alerts import backtest, checking, undelivered
 from alerts.backtest import Backtest
 from alerts.models import AlarmEvent, Contact, Override, Route, RouteStep, Rule
 from alerts.services import require
@@ -147,6 +147,8 @@ def save_contact(contact: Contact, by: Person) -> Contact:
     _turn()
     checking.check_contact(contact)
     contact.save()
+    if not contact.enabled:  # nothing is to arrive there any more
+        undelivered.clear(contact.pk, timezone.now())
     logger.info("contact %s is saved by %s", contact, name_of(by))
     return contact
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from alerts import delivery, routing
+from alerts import delivery, editing, routing
 from alerts.lifecycle import State
 from alerts.models import Alarm, AlarmEvent, Attempt, Contact, Notice, NoticeKind, NoticeState, Rule, RuleKind
 from alerts.words import Message
 from devices.models import Instrument
+from devices.services import OPERATOR
 from tests.alerts import factories
 from tests.alerts.factories import NOW
 from tests.alerts.notices.kit import EVERY, told, waiting
@@ -282,6 +283,18 @@ def test_a_contact_that_cannot_be_told_is_an_alarm_until_it_can(bath: Instrument
     alarm.refresh_from_db()
     assert (alarm.state, alarm.active) == (State.RETURNED, False)
     assert sent_to(ben)[-1] == "✓ Notices to “Anna” are not delivered: returned to normal"
+
+
+def test_whoever_is_switched_off_is_no_alarm_any_more(bath: Instrument) -> None:
+    anna = factories.contact("Anna", "email", address="anna@example.org")
+    factories.route(anna)
+    raised(bath)
+    fail_for_some_time(anna, 30)
+    assert Alarm.objects.get(contact=anna).active
+    anna = Contact.objects.get()
+    anna.enabled = False
+    editing.save_contact(anna, OPERATOR)
+    assert not Alarm.objects.get(contact=anna).active
 
 
 def test_the_alarm_of_a_contact_never_goes_to_it(bath: Instrument) -> None:
