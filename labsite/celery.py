@@ -33,6 +33,11 @@ app.conf.update(
             "schedule": timedelta(hours=1),
             "options": {"expires": 3600},
         },
+        "forget old alarms": {
+            "task": "alerts.forget_old",
+            "schedule": timedelta(hours=1),
+            "options": {"expires": 3600},
+        },
     },
 )
 app.autodiscover_tasks()
