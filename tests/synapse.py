@@ -16,7 +16,7 @@ from tests.waiting import until
 NAME = "lab.test"
 STARTED_S = 60
 PLENTY = {"per_second": 10_000, "burst_count": 10_000}
-LIMITS = ("rc_message", "rc_registration", "rc_3pid_validation", "rc_admin_redaction")
+LIMITS = ("rc_message", "rc_registration", "rc_room_creation", "rc_admin_redaction", "rc_key_requests")
 LOG = {
     "version": 1,
     "disable_existing_loggers": False,

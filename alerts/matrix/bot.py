@@ -28,6 +28,7 @@ from alerts.matrix.content import Answer, Content
 from alerts.matrix.database import changes, database
 from alerts.matrix.hearing import Heard, Owed
 from alerts.matrix.homeserver import Away, Homeserver, Limited, LoginLost, Rejected, age_since
+from alerts.matrix.identity import Identity
 from alerts.matrix.rooms import Rooms
 from alerts.matrix.session import Session
 from alerts.matrix.settings import Account
@@ -75,7 +76,9 @@ class Bot:
         self.client = self.session.client()
         self.homeserver = Homeserver(self.client)
         self.rooms = Rooms(self.homeserver)
-        self.verification = Verification(self.homeserver, _knows) if account.allow_verification else None
+        self.identity = Identity(account.folder, account.password)
+        self.is_signed = False
+        self.verification = Verification(self.homeserver, self._knows) if account.allow_verification else None
         self.wake = asyncio.Event()  # something may be due
         self.changed = asyncio.Event()  # there is something new to say of this process
         self.synced = asyncio.Event()
@@ -122,6 +125,7 @@ class Bot:
         while True:
             try:
                 await self.session.log_in(self.client, anew=anew)
+                self.is_signed = False
             except Away as error:
                 self._note_state(f"away: {error}")
                 await asyncio.sleep(getattr(error, "retry_after", RETRY_MOST_S))
@@ -149,11 +153,26 @@ class Bot:
                 await self._hear(heard)
         self.session.keep(news.next_batch)
         await self.homeserver.keep_keys()
+        if not self.is_signed:
+            await self._sign()
         if self.verification:
             await self.verification.take(news.to_device_events)
         await self._look_after_rooms(news)
         self.synced.set()
         self.wake.set()
+
+    async def _knows(self, matrix_id: str) -> bool:
+        """Whether somebody may verify the device: one of Labsite's people, or the account itself."""
+        people = MatrixPerson.objects.filter(matrix_id=matrix_id, user__is_active=True)
+        return bool(matrix_id == self.client.user_id) or await database(people.exists)
+
+    async def _sign(self) -> None:
+        """Let the account say that this is its device; where it cannot, a person has to."""
+        try:
+            await self.identity.sign(self.client)
+        except Rejected as error:
+            logger.warning("the device is not cross-signed: %s", error)
+        self.is_signed = True
 
     def _note_state(self, state: str) -> None:
         if state != self.state:
@@ -439,10 +458,6 @@ def _joined_at(events: list[Any], own: str) -> int:
         and event.prev_membership != "join"
     ]
     return places[-1] if places else 0
-
-
-async def _knows(matrix_id: str) -> bool:
-    return await database(MatrixPerson.objects.filter(matrix_id=matrix_id, user__is_active=True).exists)
 
 
 def _note_heartbeat(said: dict[str, Any]) -> None:

@@ -127,7 +127,7 @@ class Homeserver:
         """What is new since a position; `whole`: and the state of all rooms; `wait`: until something is."""
         patience = SYNC_S if wait else 0.0
         self.client.asked_at, self.client.patience = now(), patience + 5.0
-        async with _in_time(FIRST_SYNC_S if whole else patience + SEND_S):
+        async with in_time(FIRST_SYNC_S if whole else patience + SEND_S):
             answer = await self.client.sync(
                 timeout=int(patience * 1000),
                 sync_filter=FILTER,
@@ -141,7 +141,7 @@ class Homeserver:
     async def keep_keys(self) -> None:
         """Give out what others need to write to us, learn what we need to write to them."""
         client = self.client
-        async with _in_time(SEND_S):
+        async with in_time(SEND_S):
             await client.send_to_device_messages()
             if client.should_upload_keys:
                 await client.keys_upload()
@@ -152,7 +152,7 @@ class Homeserver:
 
     async def send(self, room_id: str, kind: str, content: Content, transaction: str) -> str:
         """Send an event, encrypted if the room is; its id. The same transaction is the same event."""
-        async with self._turns[room_id], _in_time(SEND_S):
+        async with self._turns[room_id], in_time(SEND_S):
             if room_id not in self.client.rooms:
                 raise Away("the bot is not in the room (yet)")
             if self.client.rooms[room_id].encrypted and kind != "m.reaction":
@@ -194,7 +194,7 @@ class Homeserver:
     async def upload(self, picture: bytes, name: str, room_id: str) -> Content:
         """Upload a PNG for a room; how a message there refers to it."""
         is_encrypted = self.client.rooms[room_id].encrypted
-        async with _in_time(UPLOAD_S):
+        async with in_time(UPLOAD_S):
             answer, keys = await self.client.upload(
                 BytesIO(picture), "image/png", name, encrypt=is_encrypted, filesize=len(picture)
             )
@@ -206,7 +206,7 @@ class Homeserver:
 
     async def ask(self, question: Callable[..., Any], *args: Any, **named: Any) -> Any:
         """Any other request of nio's."""
-        async with _in_time(SEND_S):
+        async with in_time(SEND_S):
             answer = await question(*args, **named)
         if isinstance(answer, nio.ErrorResponse):
             raise refusal(answer)
@@ -227,7 +227,7 @@ def refusal(answer: Any) -> Exception:
 
 
 @asynccontextmanager
-async def _in_time(seconds: float) -> AsyncIterator[None]:
+async def in_time(seconds: float) -> AsyncIterator[None]:
     """What nio, its HTTP client and the network make of an absent homeserver is one thing to us."""
     try:
         async with asyncio.timeout(seconds):

@@ -87,7 +87,8 @@ def sent(letter: Letter, event_id: str, seconds: float, now: datetime) -> None:
 def _note_message(letter: Letter, event_id: str, now: datetime) -> None:
     alarms = _alarms(letter.notice)
     if letter.root is None:
-        _roots(letter.room_id, alarms).update(open=False)  # their thread goes on here
+        before = _roots(letter.room_id, alarms).exclude(notice=letter.notice)
+        before.update(open=False)  # their thread goes on here
     MatrixMessage.objects.get_or_create(
         event_id=event_id,
         defaults={

@@ -1,6 +1,7 @@
 """Somebody in a Matrix room: a client of its own, with its own keys, that knows nothing of Labsite's code."""
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Coroutine
@@ -119,6 +120,17 @@ class Person:
         """The message as it stands now."""
         edits = self.edits(said.event_id)
         return str(edits[-1].content["m.new_content"]["body"]) if edits else said.body
+
+    def keys_of(self, matrix_id: str) -> dict[str, Any]:
+        """What the homeserver knows of somebody's keys, by kind."""
+
+        async def ask() -> dict[str, Any]:
+            headers = {"Authorization": f"Bearer {self.client.access_token}"}
+            form = json.dumps({"device_keys": {matrix_id: []}})
+            answer = await self.client.send("POST", "/_matrix/client/v3/keys/query", form, headers)
+            return {kind: of[matrix_id] for kind, of in (await answer.json()).items() if matrix_id in of}
+
+        return self.do(ask())
 
     def picture(self, said: Said) -> bytes:
         """The file of an encrypted picture."""

@@ -1,11 +1,15 @@
 """The bot on a real homeserver, in encrypted rooms, with people who use another client."""
 
+import base64
+import json
 import time
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import psutil
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from PIL import Image
 
 from alerts.lifecycle import State
@@ -63,6 +67,30 @@ def test_an_alarm_arrives_encrypted_and_readable(room: Room) -> None:
     assert said.content["m.mentions"] == {"room": True}
     assert "bath &lt;b&gt;a&lt;/b&gt; above 30 &amp; more" in said.content["formatted_body"]
     assert not room.anna.unread
+
+
+def test_the_account_says_that_the_bots_device_is_its_own(room: Room) -> None:
+    """The chain of signatures, looked at by the primitives alone: master key, self-signing key, device."""
+    keys = until(lambda: signed_keys(room), 10, "the device is signed", every=0.1)
+    master, signing, device = (keys[name] for name in ("master_keys", "self_signing_keys", "device_keys"))
+    (master_key,) = master["keys"].values()
+    (signing_key,) = signing["keys"].values()
+    for signed, by in ((signing, master_key), (device, signing_key)):
+        signature = signed["signatures"][room.bot_id][f"ed25519:{by}"]
+        plain = {name: value for name, value in signed.items() if name not in ("signatures", "unsigned")}
+        message = json.dumps(plain, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+        Ed25519PublicKey.from_public_bytes(decoded(by)).verify(decoded(signature), message)
+
+
+def signed_keys(room: Room) -> dict[str, Any]:
+    """What the homeserver tells anna of the bot's keys, once its device is signed twice."""
+    keys = room.anna.keys_of(room.bot_id)
+    keys["device_keys"] = keys["device_keys"]["labsite"]
+    return keys if len(keys["device_keys"]["signatures"][room.bot_id]) == 2 else {}
+
+
+def decoded(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4))
 
 
 def test_less_urgent_alarms_call_nobody(room: Room) -> None:
