@@ -1,24 +1,24 @@
 """Readings that come late: what they say of the past becomes history in the journal, and pages nobody.
 
-The past is judged over all that is stored of it, what came late and what came in time; and on from there
-(`go_on`), until it says what the present says. But that a rule which latches latches for it, too.
+The past is judged over all that is stored of it, what came late and what came in time; and on from there up
+to the present (`go_on`), which follows where it says something else. A rule that latches latches for it, too.
 """
 
 from bisect import bisect_right, insort
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
-from django.db import connection, transaction
+from django.db import connection
 
-from alerts import changes, conditions, memory, reach, rulebook, sayings, watched
+from alerts import conditions, memory, sayings, watched
 from alerts.changes import Changes
 from alerts.conditions import Bools, Memory, Truth, Turn
 from alerts.lifecycle import Event, State
-from alerts.models import Alarm, Source
-from alerts.rulebook import Book
+from alerts.models import Alarm
+from alerts.rulebook import Book, Watch
 from devices.edges import microseconds
 from telemetry.columns import Columns
 from telemetry.times import moment
@@ -70,34 +70,36 @@ def judge(book: Book, columns: Columns, made: Changes) -> None:
     wanted[said.watch[said.truth == Truth.TRUE]] = True
     spans = _spans(columns)
     numbers = np.flatnonzero(wanted & ~book.is_stale & np.isin(book.channel, list(spans))).tolist()
-    _judge(book, {number: spans[book.watches[number].place.id] for number in numbers}, made)
+    for past in _judge(book, {number: spans[book.watches[number].place.id] for number in numbers}, made):
+        is_calm = not (past.remembered.active or past.remembered.held or past.alarm.active or past.alarm.held)
+        past.leave(made, is_over=is_calm and past.is_all and (past.goes_on or not past.alarm.past))
 
 
-def go_on_everywhere(now: datetime) -> None:
-    """Let the past of alarms catch up with the present, as far as there are all readings."""
-    for edge in set(Alarm.objects.exclude(past={}).values_list("edge_id", flat=True)):
-        go_on(edge, now)
+def edges() -> set[int]:
+    """Those with alarms whose past is under way."""
+    return {edge for edge in Alarm.objects.exclude(past={}).values_list("edge_id", flat=True) if edge}
 
 
-@transaction.atomic
-def go_on(edge: int, now: datetime) -> None:
-    """The same for the alarms of one edge."""
-    changes.turn(edge)
-    until = reach.complete(edge, now)
-    if until is None:
-        return
-    book = rulebook.of_edge(edge)
-    made = Changes(now, Source.INGEST)
+def go_on(book: Book, until: datetime, made: Changes) -> list[tuple[Alarm, list[Turn]]]:
+    """Let the past of an edge's alarms catch up with the present; `until` then there are all readings.
+
+    Returns the alarms whose condition holds now, or no longer does, by all that is known by now.
+    """
     spans: dict[int, Span] = {}
-    for alarm in Alarm.objects.filter(edge=edge).exclude(past={}):
+    for alarm in Alarm.objects.filter(edge=book.edge_id).exclude(past={}):
         number = book.by_channel.get((alarm.rule_id, alarm.channel_id or 0))
         if number is None:  # no rule watches it any more
             alarm.past = {}
             made.touch(alarm)
         elif alarm.past["judged"] < microseconds(until):
             spans[number] = (alarm.past["judged"] + 1, microseconds(until))
-    _judge(book, spans, made, complete=True)
-    made.save()
+    turned = []
+    for past in _judge(book, spans, made):
+        is_over = past.is_all and (past.alarm.judged_at is None or past.alarm.judged_at <= until)
+        past.leave(made, is_over=is_over)
+        if is_over:
+            turned.append((past.alarm, past.present()))
+    return turned
 
 
 # ---- which alarms, and over what time
@@ -121,7 +123,7 @@ def _spans(columns: Columns) -> dict[int, Span]:
 
 
 @dataclass(slots=True)
-class Past:
+class Stretch:
     """What of the past is to be judged of one alarm: a new stretch of it, or on from where it was left."""
 
     span: Span
@@ -139,23 +141,37 @@ class Past:
         stood = history.stood(moment(self.span[0] - 1))
         return Memory(active=stood, held=stood)
 
-    def is_over(self, remembered: Memory, *, complete: bool) -> bool:
-        """Whether there is nothing to go on with. `complete`: all of it has come, up to the present."""
-        said = (remembered.active, remembered.held)
-        says = (self.alarm.active, self.alarm.held) if self.alarm else (False, False)
-        if complete:
-            waits = remembered.pending is not None or (self.alarm is not None and self.alarm.pending_at)
-            return said == says and not waits
-        is_other = self.alarm is not None and bool(self.alarm.past) and not self.goes_on
-        return not any((*said, *says)) and not is_other
+
+@dataclass(slots=True)
+class Past:
+    """An alarm with what is remembered of its past now. `is_all`: of all the readings there are."""
+
+    alarm: Alarm
+    watch: Watch
+    remembered: Memory
+    goes_on: bool
+    is_all: bool
+
+    def leave(self, made: Changes, *, is_over: bool) -> None:
+        """Keep what is needed to go on later."""
+        kept = {} if is_over else memory.past_of(self.remembered)
+        if kept != self.alarm.past:
+            self.alarm.past = kept
+            made.touch(self.alarm)
+
+    def present(self) -> list[Turn]:
+        """Take it for what is remembered of the present; whether that is another then."""
+        memory.keep(self.alarm, self.remembered, self.watch.delays)
+        at, active = self.remembered.judged, self.remembered.active
+        return [] if at is None or active == self.alarm.active else [Turn(at, active)]
 
 
-def _stored(book: Book, pasts: Mapping[int, Past]) -> tuple[Columns, bool]:
+def _stored(book: Book, stretches: Mapping[int, Stretch]) -> tuple[Columns, bool]:
     """The readings there are of these times, in their order; and whether there are more."""
     spans: dict[int, Span] = {}
-    for number, past in pasts.items():
-        start, end = spans.get(book.watches[number].place.id, past.span)
-        spans[book.watches[number].place.id] = (min(start, past.span[0]), max(end, past.span[1]))
+    for number, stretch in stretches.items():
+        start, end = spans.get(book.watches[number].place.id, stretch.span)
+        spans[book.watches[number].place.id] = (min(start, stretch.span[0]), max(end, stretch.span[1]))
     starts, ends = ([moment(span[side]) for span in spans.values()] for side in (0, 1))
     with connection.cursor() as cursor:
         cursor.execute(
@@ -198,9 +214,9 @@ class History:
         return place >= 0 and self.stands[self.times[place]]
 
 
-def _noted(pasts: Iterable[Past]) -> dict[int | None, History]:
+def _noted(stretches: Iterable[Stretch]) -> dict[int | None, History]:
     """By alarm."""
-    starts = {past.alarm.pk: moment(past.span[0]) for past in pasts if past.alarm}
+    starts = {each.alarm.pk: moment(each.span[0]) for each in stretches if each.alarm}
     found: dict[int | None, History] = defaultdict(History)
     if starts:
         with connection.cursor() as cursor:
@@ -213,34 +229,27 @@ def _noted(pasts: Iterable[Past]) -> dict[int | None, History]:
 # ---- judging
 
 
-def _judge(book: Book, spans: Mapping[int, Span], made: Changes, *, complete: bool = False) -> None:
-    """By watch: what is to be judged of it. `complete`: all readings up to the ends have come."""
+def _judge(book: Book, spans: Mapping[int, Span], made: Changes) -> Iterator[Past]:
+    """By watch, what is to be judged of it: what is new goes into the journal."""
     if not spans:
         return
     alarms = watched.alarms(book, spans)
-    pasts = {}
-    for number, span in spans.items():
-        watch = book.watches[number]
-        pasts[number] = Past(span, alarms.get((watch.rule.pk, watch.place.id)))
-    columns, has_more = _stored(book, pasts)
-    histories = _noted(pasts.values())
+    keys = {number: (book.watches[number].rule.pk, book.watches[number].place.id) for number in spans}
+    stretches = {number: Stretch(span, alarms.get(keys[number])) for number, span in spans.items()}
+    columns, has_more = _stored(book, stretches)
+    histories = _noted(stretches.values())
     wanted = np.zeros(len(book.watches), np.bool_)
-    wanted[list(pasts)] = True
+    wanted[list(stretches)] = True
     for number, reading, truth in sayings.of(book, columns).of(wanted).by_watch():
-        past, watch, time = pasts[number], book.watches[number], columns.time[reading]
-        mine = (time >= past.span[0]) & (time <= past.span[1])
-        if not mine.any():
-            continue
-        history = histories[past.alarm.pk] if past.alarm else History()
-        remembered = past.remembered(history)
-        turns = conditions.walk_all(remembered, watch.delays, time[mine], truth[mine])
-        alarm = past.alarm or watched.new_alarm(book, watch, time[mine][0])
-        is_over = not has_more and past.is_over(remembered, complete=complete)
-        kept = {} if is_over else memory.past_of(remembered)
-        if turns or kept != alarm.past:
-            alarm.past = kept
-            made.touch(alarm)
-        _write(alarm, turns, history, made)
+        stretch, watch, time = stretches[number], book.watches[number], columns.time[reading]
+        mine = (time >= stretch.span[0]) & (time <= stretch.span[1])
+        if mine.any():
+            history = histories[stretch.alarm.pk] if stretch.alarm else History()
+            remembered = stretch.remembered(history)
+            turns = conditions.walk_all(remembered, watch.delays, time[mine], truth[mine])
+            alarm = stretch.alarm or watched.new_alarm(book, watch, time[mine][0])
+            _write(alarm, turns, history, made)
+            yield Past(alarm, watch, remembered, stretch.goes_on, not has_more)
 
 
 def _write(alarm: Alarm, turns: Iterable[Turn], history: History, made: Changes) -> None:
@@ -250,6 +259,7 @@ def _write(alarm: Alarm, turns: Iterable[Turn], history: History, made: Changes)
         if history.stood(at) == active:
             continue
         history.note(at, stands=active)
+        made.touch(alarm)  # which may be new
         if not active:
             made.note_past(alarm, Event.CLEAR, at)
         elif alarm.rule.latch and alarm.state == State.NORMAL:

@@ -58,7 +58,8 @@ class Timers:
             silence.judge_edges(now, listening_since)
         if self.slow_at is None or now - self.slow_at >= SLOW_EVERY or now < self.slow_at:
             self.slow_at = now
-            late.go_on_everywhere(now)
+            for edge in late.edges():
+                catch_up(edge, now)
             for each in Reach.objects.select_related("edge"):
                 silence.judge_instruments(each, now)
             silence.judge_pushed(now, now - reach.PUSH_LATE)
@@ -95,6 +96,18 @@ def run_out(edge: int, now: datetime) -> None:
         made.touch(alarm)
         turned.append((alarm, turns))
     apply(turned, made)
+    made.save()
+
+
+@transaction.atomic
+def catch_up(edge: int, now: datetime) -> None:
+    """Let what came late of an edge catch up with the present, as far as its readings have come."""
+    changes.turn(edge)
+    until = reach.complete(edge, now)
+    if until is None:
+        return
+    made = Changes(now, Source.TIMER)
+    apply(late.go_on(rulebook.of_edge(edge), until, made), made)
     made.save()
 
 

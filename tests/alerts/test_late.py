@@ -161,4 +161,51 @@ def test_the_clocks_ask_nothing_where_nothing_is_late(
 ) -> None:
     live(bench, (-10, 31.0))
     with django_assert_num_queries(1):
-        late_readings.go_on_everywhere(NOW)
+        late_readings.edges()
+
+
+# ---- the present follows, where all that came says something else of it
+
+
+def test_what_is_within_its_dead_band_now_and_was_above_it_before_stands(bench: Bench) -> None:
+    Rule.objects.update(deadband=2.0)
+    live(bench, (-90, 20.0))
+    live(bench, (-10, 29.0))
+    late(bench, (-60, 31.0), (-40, 29.0))
+    assert journal() == [(Event.RAISE, -60, True), (Event.RAISE, -10, False)]
+    assert Alarm.objects.get().state == State.UNACKNOWLEDGED
+    live(bench, (-5, 28.0))
+    assert journal()[-1] == (Event.CLEAR, -5, False)
+
+
+def test_what_is_within_its_dead_band_now_and_was_below_it_before_is_over(bench: Bench) -> None:
+    Rule.objects.update(deadband=2.0)
+    live(bench, (-90, 31.0))
+    live(bench, (-10, 29.0))
+    late(bench, (-60, 20.0), (-40, 29.0))
+    assert journal() == [
+        (Event.RAISE, -90, False),
+        (Event.CLEAR, -60, True),
+        (Event.CLEAR, -10, False),
+    ]
+    assert Alarm.objects.get().state == State.RETURNED
+
+
+def test_a_delay_that_began_late_has_run_out_by_now(bench: Bench) -> None:
+    Rule.objects.update(on_delay=20.0)
+    live(bench, (-90, 20.0))
+    live(bench, (-10, 31.0), (-9, 31.0))
+    late(bench, (-40, 31.0), (-20, 31.0))
+    assert journal() == [(Event.RAISE, -20, True), (Event.RAISE, -9, False)]
+    assert Alarm.objects.get().state == State.UNACKNOWLEDGED
+    assert untold() == 0
+
+
+def test_a_delay_that_began_late_runs_out_in_time(bench: Bench) -> None:
+    Rule.objects.update(on_delay=20.0)
+    live(bench, (-90, 20.0))
+    live(bench, (-10, 31.0), (-9, 31.0))
+    late(bench, (-25, 31.0), (-20, 31.0))
+    assert journal() == []
+    live(bench, (-4, 31.0))
+    assert journal() == [(Event.RAISE, -5, False)]

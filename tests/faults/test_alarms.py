@@ -79,7 +79,7 @@ def test_every_excursion_is_noted_and_told_whatever_is_killed(lab: AlarmLab) -> 
     lab.settle()
     for found in (currents(lab, since), noise(lab, since)):
         assert not found.faults, str(found)
-        assert found.crossed > 40
+        assert found.crossed > 20
         assert found.past > 0
     assert not alarms.untold(lab, lab.receiver, since, MEDIUM)
 
@@ -200,15 +200,16 @@ def test_after_an_outage_of_the_centre_only_what_still_holds_is_told(lab: AlarmL
 
 def test_a_backlog_of_the_edge_pages_nobody(lab: AlarmLab) -> None:
     since = now()
-    lab.edge_wire.silence()
-    outage(lab, 1.0)
-    with lab.restless(SEED, dwell=(0.6, 2.0)):
-        outage(lab)
-    outage(lab, 2.0 + LIVE_S)
-    lab.edge_wire.resume()
-    live_again(lab)
-    assert_spotless(judge(lab, since))
-    lab.settle()
+    with silent_after(lab, 3600.0):
+        lab.edge_wire.silence()
+        outage(lab, 1.0)
+        with lab.restless(SEED, dwell=(0.6, 2.0)):
+            outage(lab)
+        outage(lab, 2.0 + LIVE_S)
+        lab.edge_wire.resume()
+        live_again(lab)
+        assert_spotless(judge(lab, since))
+        lab.settle()
     found = currents(lab, since)
     assert not found.faults, str(found)
     assert found.crossed > 10
@@ -361,13 +362,10 @@ def test_ingest_killed_at_every_step_of_judging(lab: AlarmLab) -> None:
 def test_the_database_dies_while_alarms_are_told(lab: AlarmLab) -> None:
     since = now()
     with lab.restless(SEED + 1, dwell=(0.5, 2.0)):
-        for number in range(3):
+        for end in (lab.postgres.kill, lab.postgres.stop):
             outage(lab, 3.0)
-            if number == 1:
-                lab.postgres.restart()
-            else:
-                lab.postgres.kill()
-                lab.postgres.start()
+            end()
+            lab.postgres.start()
             live_again(lab)
     live_again(lab)
     lab.settle()
