@@ -11,8 +11,9 @@ from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from alerts import changes, suppression
+from alerts import changes
 from alerts.changes import Changes
+from alerts.judging import suppression
 from alerts.lifecycle import Event, State
 from alerts.models import Alarm, Source
 from devices.errors import Refused

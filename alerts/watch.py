@@ -14,10 +14,10 @@ import psycopg
 from django.db import Error, close_old_connections, connection
 from django.utils import timezone
 
-from alerts import deadman, routing, sending
 from alerts.changes import CHANNEL
-from alerts.listening import Listening
-from alerts.timers import Timers
+from alerts.judging.listening import Listening
+from alerts.judging.timers import Timers
+from alerts.notices import deadman, routing, sending
 from devices.listener import own_connection
 from devices.models import Heartbeat
 

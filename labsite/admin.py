@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _, ngettext
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from alerts import proposals
+from alerts.rules import proposals
 from devices.admin import ForStaff, InstrumentAdmin as BaseInstrumentAdmin
 from devices.errors import Refused
 from devices.models import Instrument

@@ -10,7 +10,7 @@ from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from unfold.sites import UnfoldAdminSite
 
-from alerts import proposals_page
+from alerts.rules import proposals_page
 
 # unfold's pages are driven by Alpine, which evaluates expressions out of attributes, and carry inline styles.
 relaxed = csp_update(

@@ -13,8 +13,8 @@ from uuid import UUID
 import numpy as np
 from django.db import DataError, connection, transaction
 
-from alerts import evaluation, rulebook
-from alerts.evaluation import News
+from alerts.judging import evaluation, rulebook
+from alerts.judging.evaluation import News
 from devices.models import PUSH_EDGE, Edge
 from devices.wire import Batch, Malformed, Parcel, as_bytes, unpack
 from telemetry import deliveries, events, gaps, latest, roster, runs, store, vectors

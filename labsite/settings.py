@@ -197,7 +197,7 @@ SPECTACULAR_SETTINGS = {
         "AlarmState": "alerts.lifecycle.State",
         "NoticeKind": "alerts.models.NoticeKind",
         "NoticeState": "alerts.models.NoticeState",
-        "Priority": "alerts.filters.PRIORITIES",
+        "Priority": "alerts.api.filters.PRIORITIES",
         "RuleKind": "alerts.models.RuleKind",
         "RunState": "devices.readings.RUN_STATES",
     },

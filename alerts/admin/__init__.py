@@ -1,4 +1,4 @@
-"""The admin of alarms. Whatever is changed here goes through alerts.editing and alerts.services."""
+"""The admin of alarms. Whatever is changed here goes through alerts.rules.editing and alerts.services."""
 
 from alerts.admin.alarms import AlarmAdmin, HappeningAdmin, JournalAdmin
 from alerts.admin.contacts import ContactAdmin, NoticeAdmin, RouteAdmin

@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from alerts import services
-from alerts.forms import ReasonForm
+from alerts.admin.forms import ReasonForm
 from alerts.lifecycle import STANDING, State
 from alerts.models import Alarm, AlarmEvent, Happening, Source
 from devices.admin import ForStaff

@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from alerts.forms import TRY, rows
+from alerts.admin.forms import TRY, rows
 from devices.admin import ForStaff
 from devices.errors import Refused
 

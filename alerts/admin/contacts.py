@@ -9,10 +9,11 @@ from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 
-from alerts import editing, trials
 from alerts.admin.base import Edited, is_tried
-from alerts.forms import TRY, ContactForm, RouteForm, StepFormSet
+from alerts.admin.forms import TRY, ContactForm, RouteForm, StepFormSet
 from alerts.models import Attempt, Contact, Notice, Route, RouteStep
+from alerts.notices import trials
+from alerts.rules import editing
 from devices.admin import ForStaff
 
 TESTED_MOST = 5  # contacts at once: each may take ten seconds

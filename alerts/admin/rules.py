@@ -9,11 +9,11 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 
-from alerts import editing
 from alerts.admin.base import Edited, is_tried
-from alerts.editing import Tried
-from alerts.forms import TRY, OverrideForm, RuleForm
+from alerts.admin.forms import TRY, OverrideForm, RuleForm
 from alerts.models import Override, Rule
+from alerts.rules import editing
+from alerts.rules.editing import Tried
 from devices.admin import ForStaff
 from devices.errors import Refused
 

@@ -14,10 +14,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from alerts import services
+from alerts.api.filters import AlarmFilter
+from alerts.api.permissions import ReadOrRight
 from alerts.api.words import PriorityField, Username, said
-from alerts.filters import AlarmFilter
 from alerts.models import Alarm, AlarmEvent, Source
-from alerts.permissions import ReadOrRight
 from devices.api import finite
 
 CONSEQUENCES = 100  # that one alarm tells of

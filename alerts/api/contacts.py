@@ -11,11 +11,12 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from alerts import editing, trials
+from alerts.api.filters import ContactFilter, NoticeFilter, RouteFilter
+from alerts.api.permissions import ReadOrRight
 from alerts.api.words import PriorityField
-from alerts.filters import ContactFilter, NoticeFilter, RouteFilter
 from alerts.models import Attempt, Contact, Notice, NoticeLine, Priority, Route, RouteStep
-from alerts.permissions import ReadOrRight
+from alerts.notices import trials
+from alerts.rules import editing
 
 LINES = 200  # that one notice tells of
 

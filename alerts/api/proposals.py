@@ -8,11 +8,11 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from alerts import proposals
+from alerts.api.permissions import ReadOrRight
 from alerts.api.rules import RuleSerializer
 from alerts.api.words import said
 from alerts.models import Rule
-from alerts.permissions import ReadOrRight
+from alerts.rules import proposals
 from devices.filters import check_parameters
 from devices.models import Instrument
 

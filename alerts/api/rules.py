@@ -9,11 +9,11 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from alerts import editing
+from alerts.api.filters import RuleFilter
+from alerts.api.permissions import ReadOrRight
 from alerts.api.words import PriorityField
-from alerts.filters import RuleFilter
 from alerts.models import Override, Priority, Rule
-from alerts.permissions import ReadOrRight
+from alerts.rules import editing
 from devices.models import Edge
 
 TIMES_MAX = 1000  # that a back-test lists

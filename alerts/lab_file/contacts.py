@@ -6,9 +6,9 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.db import models
 
-from alerts import checking, editing
 from alerts.lab_file.rows import Draft, Rows, named, word_faults
 from alerts.models import Contact, RouteStep
+from alerts.rules import checking, editing
 from devices.lab_file import Change, Entry, Kind, LabFileError
 from devices.lab_file.tables import suggestion
 from devices.services import Person

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from alerts import editing
 from alerts.lab_file.rows import PRIORITIES, Draft, Rows, word_faults
 from alerts.lab_file.rules import word
 from alerts.models import Contact, Route, RouteStep
+from alerts.rules import editing
 from devices.lab_file import Change, Entry, Kind, LabFileError
 from devices.lab_file.tables import suggestion
 from devices.lab_file.writing import Inline

@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 from django.db.models import Q, QuerySet
 
-from alerts import editing, kinds
 from alerts.lab_file.rows import PRIORITIES, Draft, Rows, named, word_faults
 from alerts.models import Override, Priority, Rule, RuleKind
+from alerts.rules import editing, kinds
 from devices.lab_file import Change, Entry, Kind, LabFileError
 from devices.lab_file.tables import suggestion
 from devices.models import Channel, Edge, Instrument

@@ -39,6 +39,7 @@ from devices.models import Heartbeat
 LOOK_S = 1.0  # without a word from the database
 GAP_S = 0.05  # between two looks
 ROOMS_S = 5.0
+ARRIVE_S = 5.0
 BEAT_S = 5.0
 FORGET_EVERY = 720  # beats
 RETRY_S, RETRY_MOST_S = 0.5, 5.0
@@ -82,6 +83,7 @@ class Bot:
         self.wake = asyncio.Event()  # something may be due
         self.changed = asyncio.Event()  # there is something new to say of this process
         self.synced = asyncio.Event()
+        self.next_sync = asyncio.Event()
         self.state = "starting"
         self.wait_until = 0.0  # the homeserver takes nothing before
         self.unread: dict[str, Unread] = {}
@@ -152,6 +154,8 @@ class Bot:
             for heard in self._heard(news):
                 await self._hear(heard)
         self.session.keep(news.next_batch)
+        for room_id in news.rooms.leave:  # nio forgets no room that it was put out of
+            self.client.rooms.pop(room_id, None)
         await self.homeserver.keep_keys()
         if not self.is_signed:
             await self._sign()
@@ -160,6 +164,8 @@ class Bot:
         await self._look_after_rooms(news)
         self.synced.set()
         self.wake.set()
+        self.next_sync.set()
+        self.next_sync = asyncio.Event()
 
     async def _knows(self, matrix_id: str) -> bool:
         """Whether somebody may verify the device: one of Labsite's people, or the account itself."""
@@ -340,6 +346,7 @@ class Bot:
     async def _post(self, notices: list[Notice]) -> None:
         """Those of one contact, one after the other; what goes wrong with one would with the next."""
         try:
+            await self._arrive(notices[0].contact.address)
             for notice in notices:
                 letter = await database(sending.begin, notice, timezone.now())
                 if letter and not await self._posted(letter):
@@ -349,6 +356,16 @@ class Bot:
         except Exception:  # a mistake with one contact must not keep the others from being told
             logger.exception("notices to contact %d wait for a minute", notices[0].contact_id)
             self._rest_until[notices[0].contact_id] = time.monotonic() + REST_S
+
+    async def _arrive(self, address: str) -> None:
+        """Into the room of a contact that was added just now."""
+        if self.rooms.is_in(address) or self.state != CONNECTED:
+            return
+        with suppress(Away, TimeoutError):
+            await self.rooms.look(timezone.now())
+            async with asyncio.timeout(ARRIVE_S):
+                while self.rooms.is_let_in(address) and not self.rooms.is_in(address):
+                    await self.next_sync.wait()
 
     async def _posted(self, letter: sending.Letter) -> bool:
         """Whether it is in the room: then it is written down, whatever it takes."""

@@ -7,12 +7,13 @@ from functools import partial
 
 from django.contrib.auth.models import User
 
-from alerts import services, words
+from alerts import services
 from alerts.lifecycle import ASIDE, STANDING, UNACKNOWLEDGED, State
 from alerts.matrix import asking, parsing
 from alerts.matrix.asking import Picture
 from alerts.matrix.content import Answer, first
 from alerts.models import Alarm, MatrixRoom, Source
+from alerts.notices import words
 from devices import numbers
 from devices.errors import Refused
 

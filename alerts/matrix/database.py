@@ -8,7 +8,7 @@ from asgiref.sync import sync_to_async
 from django.db import close_old_connections, connections
 
 from alerts.changes import CHANNEL as ALARMS
-from alerts.delivery import CHANNEL as NOTICES
+from alerts.notices.delivery import CHANNEL as NOTICES
 
 APPLICATION = "labsite matrix"  # what PostgreSQL calls the listener
 DJANGO_ONLY = ("context", "cursor_factory", "prepare_threshold")

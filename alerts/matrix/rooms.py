@@ -1,5 +1,6 @@
 """The rooms that the bot is in: those that are configured and those of contacts, and no others."""
 
+import asyncio
 import logging
 from datetime import datetime
 
@@ -42,15 +43,20 @@ class Rooms:
         self.joined: set[str] = set()  # ids of those that are wanted and that we are in
         self._resolved: dict[str, str] = {}
         self._again_at: dict[str, float] = {}
+        self._turn = asyncio.Lock()  # two who look at once would make two rooms for one person
+
+    def is_let_in(self, address: str) -> bool:
+        """Whether the homeserver let us in, of which the next sync may be the first to tell."""
+        return address in self._resolved
+
+    def is_in(self, address: str) -> bool:
+        return self._resolved.get(address) in self.homeserver.client.rooms
 
     async def look(self, now: datetime) -> None:
         """Join what is wanted and not joined yet. Raises Away."""
-        rows = await database(wanted)
-        joined = set()
-        for row in rows:
-            if room_id := await self._join(row, now):
-                joined.add(room_id)
-        self.joined = joined
+        async with self._turn:
+            rows = await database(wanted)
+            self.joined = {room_id for row in rows if (room_id := await self._join(row, now))}
 
     async def _join(self, row: MatrixRoom, now: datetime) -> str:
         """The id of the room, if we are in it."""

@@ -9,14 +9,14 @@ from django.db import connection, transaction
 from django.db.models import QuerySet, Sum
 from django.utils.html import escape
 
-from alerts import delivery, words
 from alerts.lifecycle import ASIDE, State
 from alerts.matrix import content
 from alerts.matrix.content import Content
 from alerts.matrix.rooms import TRANSPORT
 from alerts.models import Alarm, AlarmEvent, Contact, MatrixMessage, MatrixRoom, Notice, NoticeKind, Priority
-from alerts.news import FIELDS, Line, News
-from alerts.words import Message
+from alerts.notices import delivery, words
+from alerts.notices.news import FIELDS, Line, News
+from alerts.notices.words import Message
 
 CALLS = (NoticeKind.ALARM, NoticeKind.REPEAT, NoticeKind.ESCALATION)  # everybody in the room, if it is urgent
 URGENT = (Priority.CRITICAL, Priority.HIGH)

@@ -33,7 +33,7 @@ class Alarm(models.Model):
     """One rule on one thing it watches: a channel, instrument, edge or contact. Made at the first trouble.
 
     Whoever changes a row holds the lock of its edge (`alerts.changes.turn`). `held`, `unknown`, `pending_at`,
-    `due_at` and `judged_at` are what `alerts.conditions` remembers from one reading to the next.
+    `due_at` and `judged_at` are what `alerts.judging.conditions` remembers from one reading to the next.
     """
 
     rule = models.ForeignKey(Rule, models.CASCADE, related_name="alarms", verbose_name=_("rule"))
@@ -79,7 +79,7 @@ class Alarm(models.Model):
     judged_at = models.DateTimeField(null=True)  # up to this reading
     memory = models.JSONField(default=dict)  # what else the kind of rule remembers
     past = models.JSONField(default=dict)  # the same for readings that came late
-    chatter_at = models.DateTimeField(null=True)  # since when it chatters and is not told: alerts.chatter
+    chatter_at = models.DateTimeField(null=True)  # since when it chatters and is not told
     version = models.PositiveIntegerField(default=0)  # counts changes
     objects = AlarmQuerySet.as_manager()
 

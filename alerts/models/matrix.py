@@ -70,7 +70,8 @@ class MatrixRoom(models.Model):
 class MatrixMessage(models.Model):
     """A notice as it stands in a room. Without a `root` it is one itself: its alarms' thread hangs on it.
 
-    `shown`: the text that it has by now. While one of its alarms stands it is `open`, and edited as that changes.
+    `shown`: the text that it has by now. While one of its alarms stands it is `open`, and edited as that
+    changes.
     """
 
     room_id = models.CharField(max_length=255)

@@ -22,7 +22,7 @@ class Contact(models.Model):
     """
 
     name = models.CharField(_("name"), max_length=80, unique=True)
-    transport = models.CharField(_("transport"), max_length=20)  # alerts.transports; matrix is the bot's
+    transport = models.CharField(_("transport"), max_length=20)  # alerts.notices.transports; or matrix
     address = models.CharField(_("address"), max_length=400, blank=True)
     secret = models.CharField(
         _("name of the secret"), max_length=40, blank=True, help_text=_("Its value is in LABSITE_SECRET_…")

@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from alerts import proposals
+from alerts.rules import proposals
 from devices import services
 from devices.models import Edge, Instrument
 from devices.simulators import lab

@@ -11,8 +11,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from alerts import editing, services
-from alerts.forms import TRY
+from alerts import services
+from alerts.admin.forms import TRY
 from alerts.lifecycle import State
 from alerts.models import (
     Alarm,
@@ -29,6 +29,7 @@ from alerts.models import (
     RuleKind,
     Source,
 )
+from alerts.rules import editing
 from devices.models import Channel, Instrument
 from devices.services import OPERATOR
 from tests.alerts import factories

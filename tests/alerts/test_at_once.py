@@ -12,9 +12,9 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from alerts import services
+from alerts.judging.timers import Timers
 from alerts.lifecycle import Event, State
 from alerts.models import Alarm, AlarmEvent, Source
-from alerts.timers import Timers
 from devices.errors import Refused
 from labsite import pipeline
 from tests.alerts import factories

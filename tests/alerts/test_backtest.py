@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from alerts import backtest
 from alerts.lifecycle import Event
 from alerts.models import AlarmEvent, Rule, RuleKind
+from alerts.rules import backtest
 from devices.errors import Refused
 from devices.readings import Quality
 from devices.wire import Batch

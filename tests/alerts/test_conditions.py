@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from alerts import conditions
-from alerts.conditions import SECOND, Delays, Limits, Memory, Truth, Turn
+from alerts.judging import conditions
+from alerts.judging.conditions import SECOND, Delays, Limits, Memory, Truth, Turn
 
 T, F, B, U = Truth.TRUE, Truth.FALSE, Truth.BAND, Truth.UNKNOWN
 NAN = float("nan")

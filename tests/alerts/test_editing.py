@@ -7,9 +7,10 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.core.exceptions import PermissionDenied, ValidationError
 
-from alerts import checking, editing, transports
 from alerts.models import Contact, Override, Priority, Route, RouteStep, Rule, RuleKind
-from alerts.scope import rules_of
+from alerts.notices import transports
+from alerts.rules import checking, editing
+from alerts.rules.scope import rules_of
 from devices.errors import Refused
 from devices.models import Channel, Instrument
 from devices.services import OPERATOR

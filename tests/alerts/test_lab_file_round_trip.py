@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from alerts import editing
 from alerts.models import Contact, Override, Priority, Route, RouteStep, Rule, RuleKind
+from alerts.rules import editing
 from devices.models import Edge, Instrument
 from devices.readings import RUN_STATES
 from devices.services import OPERATOR

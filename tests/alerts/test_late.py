@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from alerts import late as late_readings
+from alerts.judging import late as late_readings
+from alerts.judging.timers import Timers
 from alerts.lifecycle import Event, State
 from alerts.models import Alarm, AlarmEvent, Rule
-from alerts.timers import Timers
 from tests.alerts.bench import Bench
 from tests.alerts.factories import rule
 from tests.telemetry.factories import NOW, at, batch

@@ -6,8 +6,8 @@ import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
 from rest_framework.test import APIClient
 
-from alerts import editing, proposals
 from alerts.models import Priority, Rule
+from alerts.rules import editing, proposals
 from devices import drivers
 from devices.models import Instrument
 from devices.services import OPERATOR, retire_instrument

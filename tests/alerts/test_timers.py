@@ -7,9 +7,9 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from alerts import services
+from alerts.judging.timers import Timers
 from alerts.lifecycle import Event, State
 from alerts.models import Alarm, AlarmEvent, Override, Rule, RuleKind, Source
-from alerts.timers import Timers
 from devices.errors import Refused
 from devices.models import PUSH_EDGE, Channel, Edge, Instrument, Latest, Run
 from devices.services import OPERATOR

@@ -2,9 +2,9 @@
 
 import pytest
 
-from alerts import proposals
 from alerts.lifecycle import Event, State
 from alerts.models import Alarm, AlarmEvent, Priority
+from alerts.rules import proposals
 from devices.services import OPERATOR
 from devices.wire import Batch
 from tests import factories

@@ -24,7 +24,7 @@ django.setup()
 from django.db import connection  # noqa: E402 - after the settings
 from django.utils import timezone  # noqa: E402
 
-from alerts import evaluation  # noqa: E402
+from alerts.judging import evaluation  # noqa: E402
 from alerts.models import Rule, RuleKind  # noqa: E402
 from devices import wire  # noqa: E402
 from devices.models import Channel, Edge, Instrument  # noqa: E402

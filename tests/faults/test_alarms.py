@@ -275,15 +275,15 @@ def test_central_killed_at_every_step_of_telling(lab: AlarmLab) -> None:
     lab.set_current(0, HIGH)
     until(lambda: ("thermostat 0", CURRENT, "unacknowledged") in lab.standing(), 20, "raised")
     for moment in (
-        "alerts.routing:Plan.write:before",
-        "alerts.outbox:mark:after",  # not committed
-        "alerts.routing:dispatch:made",  # committed
-        "alerts.delivery:begin:before",
-        "alerts.words:message_of:after",  # not committed
-        "alerts.delivery:begin:after",  # committed
-        "alerts.transports.webhook:send:after",  # received
-        "alerts.reminders:schedule:before",  # recorded, not committed
-        "alerts.delivery:release:before",  # committed
+        "alerts.notices.routing:Plan.write:before",
+        "alerts.notices.outbox:mark:after",  # not committed
+        "alerts.notices.routing:dispatch:made",  # committed
+        "alerts.notices.delivery:begin:before",
+        "alerts.notices.words:message_of:after",  # not committed
+        "alerts.notices.delivery:begin:after",  # committed
+        "alerts.notices.transports.webhook:send:after",  # received
+        "alerts.notices.reminders:schedule:before",  # recorded, not committed
+        "alerts.notices.delivery:release:before",  # committed
     ):
         lab.start_to_be_killed("central", moment)
         lab.until_dead("central")
@@ -301,9 +301,9 @@ def test_central_killed_at_every_step_of_judging(lab: AlarmLab) -> None:
     lab.stop("central")
     lab.set_rule(HOST, enabled=True)
     for moment in (
-        "alerts.timers:run_out:before",
-        "alerts.timers:apply:after",  # not committed
-        "alerts.timers:run_out:after",  # committed
+        "alerts.judging.timers:run_out:before",
+        "alerts.judging.timers:apply:after",  # not committed
+        "alerts.judging.timers:run_out:after",  # committed
     ):
         lab.start_to_be_killed("central", moment)
         lab.until_dead("central")
@@ -311,7 +311,7 @@ def test_central_killed_at_every_step_of_judging(lab: AlarmLab) -> None:
     lab.until_told(since)
     lab.stop("central")
     lab.manage("shell", "-c", SHELVE)
-    lab.start_to_be_killed("central", "alerts.timers:settle:after")
+    lab.start_to_be_killed("central", "alerts.judging.timers:settle:after")
     lab.until_dead("central")
     lab.start("central")
     lab.until_told(since, 2)

@@ -6,8 +6,8 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 
-from alerts import proposals
 from alerts.models import Rule
+from alerts.rules import proposals
 from devices import drivers
 from devices.models import Edge, Instrument
 from devices.services import OPERATOR

@@ -17,7 +17,6 @@ from django.db import connection
 from django.utils import timezone
 from psycopg.sql import SQL, Identifier
 
-from alerts import delivery
 from alerts.changes import Changes
 from alerts.lifecycle import Event
 from alerts.models import (
@@ -31,6 +30,7 @@ from alerts.models import (
     NoticeLine,
     Source,
 )
+from alerts.notices import delivery
 from devices.models import Edge, Heartbeat, Instrument
 from telemetry import partitions
 from tests.alerts import factories
@@ -141,12 +141,8 @@ class Room:
         return self.anna.say(self.room_id, body)
 
     def invite(self, person: Person) -> None:
-        """Somebody else comes in; the bot and anna see it."""
-
-        async def invite() -> None:
-            await self.anna.client.room_invite(self.room_id, person.matrix_id)
-
-        self.anna.do(invite())
+        """Somebody else comes in; anna sees it."""
+        self.anna.invite(self.room_id, person.matrix_id)
         person.join(self.room_id)
         until(lambda: self.anna.has_joined(self.room_id, person.matrix_id), 10, "the person is there")
 

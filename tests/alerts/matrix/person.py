@@ -167,6 +167,15 @@ class Person:
         self.do(join())
         until(lambda: room in self.client.rooms, 10, "the room is known")
 
+    def invite(self, room: str, other: str) -> None:
+        answer = self.do(self.client.room_invite(room, other))
+        assert isinstance(answer, nio.RoomInviteResponse), answer
+
+    def put_out(self, room: str, other: str) -> None:
+        answer = self.do(self.client.room_kick(room, other))
+        assert isinstance(answer, nio.RoomKickResponse), answer
+        until(lambda: other not in self.client.rooms[room].users, 10, "the other one is out")
+
     def has_joined(self, room: str, other: str) -> bool:
         known = self.client.rooms[room].users.get(other)
         return known is not None and not known.invited

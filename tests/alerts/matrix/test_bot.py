@@ -28,7 +28,9 @@ from alerts.models import (
     Priority,
     Source,
 )
+from alerts.notices import trials
 from devices.models import Heartbeat
+from devices.services import OPERATOR
 from tests.alerts import factories
 from tests.alerts.matrix.lab import Bot, Room, held_table, instrument, make_room, samples
 from tests.alerts.matrix.person import Person, Said
@@ -195,9 +197,10 @@ def test_it_joins_what_it_is_configured_for_and_nothing_else(room: Room, anna: P
     until(lambda: anna.has_joined(by_name, bot_id), 15, "it joins by the room's name", every=0.05)
     assert MatrixRoom.objects.get(address="#cellar:lab.test").room_id == by_name
     assert not anna.has_joined(other, bot_id)
-    # A contact is a reason to join, and to tell, but not to listen.
-    factories.contact("other", "matrix", address=other)
-    until(lambda: anna.has_joined(other, bot_id), 15, "it joins a contact's room", every=0.05)
+    # A contact is a reason to join, and to tell at once, but not to listen.
+    contact = factories.contact("other", "matrix", address=other)
+    assert trials.test_contact(contact, OPERATOR) == trials.Tested(ok=True, words=f"{other} has taken it")
+    until(lambda: anna.of(bot_id, other, "notices of Labsite arrive here"), 10, "anna sees it")
     assert not MatrixRoom.objects.get(address=other).allow_commands
 
 
@@ -211,10 +214,24 @@ def test_a_person_is_told_in_a_room_of_two(room: Room, eve: Person) -> None:
     assert said[0].is_encrypted
 
 
+def test_who_was_put_out_comes_back_when_invited(room: Room) -> None:
+    room.anna.put_out(room.room_id, room.bot_id)
+    until(
+        lambda: "refuses" in MatrixRoom.objects.get().problem, 15, "it cannot come back by itself", every=0.05
+    )
+    room.anna.invite(room.room_id, room.bot_id)
+    until(lambda: room.anna.has_joined(room.room_id, room.bot_id), 15, "it comes back", every=0.05)
+    room.say("!who")
+    room.heard("is anna to Labsite")
+
+
 def test_a_room_that_cannot_be_joined_says_why(room: Room, eve: Person) -> None:
     closed = eve.make_room()
-    MatrixRoom.objects.create(address=closed)
-    until(lambda: "refuses" in MatrixRoom.objects.get(address=closed).problem, 15, "it says why", every=0.05)
+    contact = factories.contact("closed", "matrix", address=closed)
+    tested = trials.test_contact(contact, OPERATOR)
+    assert not tested.ok
+    assert "the bot is not in the room" in tested.words
+    assert "refuses" in MatrixRoom.objects.get(address=closed).problem
 
 
 # ---- when things break

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from alerts import delivery, routing
 from alerts.models import Notice, NoticeState
-from alerts.words import Message
+from alerts.notices import delivery, routing
+from alerts.notices.words import Message
 from devices.models import Instrument
 from tests.alerts import factories
 from tests.alerts.factories import NOW

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from alerts import deadman
-from alerts.deadman import Switch
+from alerts.notices import deadman
+from alerts.notices.deadman import Switch
 from tests.alerts.factories import NOW
 from tests.alerts.notices.kit import Receiver
 from tests.telemetry.factories import moment
@@ -60,7 +60,7 @@ def test_trouble_is_logged_once_without_the_address(caplog: pytest.LogCaptureFix
     for at in (0, 60, 120):
         assert switch.ping(moment(at), healthy=True)
         ended(switch)
-    lines = [record for record in caplog.records if record.name == "alerts.deadman"]
+    lines = [record for record in caplog.records if record.name == "alerts.notices.deadman"]
     assert [record.getMessage() for record in lines] == [
         "the dead man's switch cannot be reached: ConnectionError"
     ]

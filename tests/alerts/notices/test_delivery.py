@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from alerts import delivery, editing, routing
 from alerts.lifecycle import State
 from alerts.models import Alarm, AlarmEvent, Attempt, Contact, Notice, NoticeKind, NoticeState, Rule, RuleKind
-from alerts.words import Message
+from alerts.notices import delivery, routing
+from alerts.notices.words import Message
+from alerts.rules import editing
 from devices.models import Instrument
 from devices.services import OPERATOR
 from tests.alerts import factories

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from alerts import delivery, routing
 from alerts.changes import Changes
 from alerts.lifecycle import Event
 from alerts.models import Alarm, AlarmEvent, Notice, NoticeKind, NoticeLine, Priority, RuleKind, Source
+from alerts.notices import delivery, routing
 from devices.models import Instrument
 from tests.alerts import factories
 from tests.alerts.factories import NOW

@@ -2,7 +2,7 @@
 
 from hypothesis import given, strategies as st
 
-from alerts.groups import connected
+from alerts.notices.groups import connected
 
 things = st.lists(st.lists(st.integers(0, 12), max_size=3), max_size=25)
 

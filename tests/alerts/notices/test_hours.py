@@ -5,8 +5,8 @@ from datetime import UTC, datetime, time, timedelta
 import pytest
 from hypothesis import given, strategies as st
 
-from alerts import hours
 from alerts.models import Route
+from alerts.notices import hours
 
 MONDAY = datetime(2026, 11, 16, tzinfo=UTC)
 WORK = {"start": time(8), "end": time(18), "days": [0, 1, 2, 3, 4]}

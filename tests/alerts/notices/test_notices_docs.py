@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from alerts.models import Contact, NoticeKind, Priority, Route
-from alerts.transports import webhook
-from alerts.words import FEW, Message
+from alerts.notices.transports import webhook
+from alerts.notices.words import FEW, Message
 from devices.services import OPERATOR
 from labsite import lab_file
 from tests.alerts.notices.kit import Receiver

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from alerts import delivery, routing
 from alerts.lifecycle import State
 from alerts.models import Alarm, AlarmEvent, Contact, Notice, NoticeState, Priority, RuleKind, Source
+from alerts.notices import delivery, routing
 from alerts.services import acknowledge, shelve
 from devices.models import Instrument
 from devices.services import OPERATOR

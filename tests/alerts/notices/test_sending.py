@@ -14,9 +14,9 @@ import pytest
 from django.core.exceptions import PermissionDenied
 from django.db import connection, connections
 
-from alerts import delivery, routing, sending, trials
 from alerts.models import Alarm, Attempt, Contact, Notice, NoticeKind, NoticeState
-from alerts.transports import TransportError, webhook
+from alerts.notices import delivery, routing, sending, trials
+from alerts.notices.transports import TransportError, webhook
 from devices.models import Instrument
 from devices.services import OPERATOR
 from tests import factories as people
@@ -207,7 +207,7 @@ def test_a_contact_that_cannot_be_reached_is_an_alarm_until_it_can(
 DIES_BEFORE_RECORDING = """
 import os, signal, django
 django.setup()
-from alerts import delivery, routing, sending
+from alerts.notices import delivery, routing, sending
 from tests.telemetry.factories import moment
 delivery.sent = lambda *said: os.kill(os.getpid(), signal.SIGKILL)
 routing.dispatch(moment(0))
@@ -216,7 +216,7 @@ sending.deliver_due(moment(0), wait=True)
 DIES_WHILE_DISPATCHING = """
 import os, signal, django
 django.setup()
-from alerts import outbox, routing
+from alerts.notices import outbox, routing
 from tests.telemetry.factories import moment
 outbox.mark = lambda *said: os.kill(os.getpid(), signal.SIGKILL)
 routing.dispatch(moment(0))

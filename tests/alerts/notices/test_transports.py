@@ -18,10 +18,10 @@ from urllib.parse import quote
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
-from alerts import transports
 from alerts.models import Contact, Priority
-from alerts.transports import TransportError, apprise, email, webhook
-from alerts.words import AlarmSaid, HappeningSaid, Message
+from alerts.notices import transports
+from alerts.notices.transports import TransportError, apprise, email, webhook
+from alerts.notices.words import AlarmSaid, HappeningSaid, Message
 from devices.errors import ConfigurationError
 from devices.logs import configuration
 from tests.alerts.factories import NOW

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from alerts import lines, words
 from alerts.models import Alarm, Contact, Notice, NoticeKind, Priority, Route, RuleKind, Source
+from alerts.notices import lines, words
 from alerts.services import acknowledge
 from devices.models import Instrument
 from tests import factories as people

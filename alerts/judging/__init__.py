@@ -1,0 +1,1 @@
+"""Readings and clocks in, changes of alarms out."""
