@@ -70,7 +70,5 @@ class Migration(migrations.Migration):
             name="ordered_at",
             field=models.DateTimeField(default=django.utils.timezone.now, editable=False),
         ),
-        migrations.RunSQL(
-            COUNT_UP % WITH_TAGS, COUNT_UP % ("", "", "", "")
-        ),
+        migrations.RunSQL(COUNT_UP % WITH_TAGS, COUNT_UP % ("", "", "", "")),
     ]
