@@ -1,17 +1,23 @@
 """The database from the bot's one thread for it; the loop goes on meanwhile."""
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, ParamSpec, TypeVar
 
 import psycopg
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections, connections
+from django.db import DatabaseError, InterfaceError, close_old_connections, connections
 
 from alerts.changes import CHANNEL as ALARMS
 from alerts.notices.delivery import CHANNEL as NOTICES
 
+RETRY_S = 5.0
+DATABASE_AWAY = (DatabaseError, InterfaceError, psycopg.Error)
 APPLICATION = "labsite matrix"  # what PostgreSQL calls the listener
 DJANGO_ONLY = ("context", "cursor_factory", "prepare_threshold")
+
+logger = logging.getLogger(__name__)
 
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
@@ -25,6 +31,16 @@ async def database(function: Callable[Given, Found], *args: Given.args, **named:
         return function(*args, **named)
 
     return await sync_to_async(call)()
+
+
+async def until_it_works(function: Callable[Given, Found], *args: Given.args, **named: Given.kwargs) -> Found:
+    """The same, however long the database is away."""
+    while True:
+        try:
+            return await database(function, *args, **named)
+        except DATABASE_AWAY as error:
+            logger.warning("database lost, again in %.0f s: %s", RETRY_S, str(error).strip())
+            await asyncio.sleep(RETRY_S)
 
 
 async def changes() -> AsyncGenerator[None]:

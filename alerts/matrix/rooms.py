@@ -2,16 +2,19 @@
 
 import asyncio
 import logging
+import time
 from datetime import datetime
 
 import nio
 from django.db.models import QuerySet
+from django.utils import timezone
 
-from alerts.matrix.database import database
+from alerts.matrix.database import DATABASE_AWAY, database
 from alerts.matrix.homeserver import Homeserver, Limited, Rejected
 from alerts.models import Contact, MatrixRoom
 
 TRANSPORT = "matrix"
+EVERY_S = 5.0
 AGAIN_S = 30.0  # after a failed try
 ENTERED_S = 10.0  # until the next sync has told of a room that was joined
 
@@ -43,6 +46,7 @@ class Rooms:
         self.joined: set[str] = set()  # ids of those that are wanted and that we are in
         self._resolved: dict[str, str] = {}
         self._again_at: dict[str, float] = {}
+        self._looked_at = 0.0
         self._turn = asyncio.Lock()  # two who look at once would make two rooms for one person
 
     def is_let_in(self, address: str) -> bool:
@@ -52,8 +56,19 @@ class Rooms:
     def is_in(self, address: str) -> bool:
         return self._resolved.get(address) in self.homeserver.client.rooms
 
-    async def look(self, now: datetime) -> None:
+    async def look_if_due(self, *, is_news: bool = False) -> None:
+        """Look every few seconds for what was configured meanwhile, and when rooms come up. Raises Away."""
+        if not is_news and time.monotonic() - self._looked_at < EVERY_S:
+            return
+        self._looked_at = time.monotonic()
+        try:
+            await self.look()
+        except DATABASE_AWAY as error:
+            logger.warning("rooms are not looked after: %s", str(error).strip())
+
+    async def look(self) -> None:
         """Join what is wanted and not joined yet. Raises Away."""
+        now = timezone.now()
         async with self._turn:
             rows = await database(wanted)
             self.joined = {room_id for row in rows if (room_id := await self._join(row, now))}

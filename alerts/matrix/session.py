@@ -42,6 +42,8 @@ class Session:
             found = json.loads(self.path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return {}
+        if not isinstance(found, dict):
+            return {}
         asked = (self.account.homeserver, self.account.user, self.account.device)
         return found if (found.get("homeserver"), found.get("user"), found.get("device")) == asked else {}
 

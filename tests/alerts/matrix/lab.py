@@ -141,10 +141,13 @@ class Room:
         return self.anna.say(self.room_id, body)
 
     def invite(self, person: Person) -> None:
-        """Somebody else comes in; anna sees it."""
+        """Somebody else comes in; anna and the bot have seen it when this returns."""
         self.anna.invite(self.room_id, person.matrix_id)
         person.join(self.room_id)
         until(lambda: self.anna.has_joined(self.room_id, person.matrix_id), 10, "the person is there")
+        count = len(self.of_bot("Commands:"))
+        self.say("!help")
+        self.heard("Commands:", count + 1)
 
     def position(self) -> str:
         """Which events the bot has worked off."""

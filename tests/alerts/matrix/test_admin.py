@@ -27,9 +27,7 @@ def test_a_person_is_entered_and_is_no_stranger_any_more(admin: Client) -> None:
     assert not MatrixStranger.objects.exists()
 
 
-@pytest.mark.parametrize(
-    "matrix_id", ["anna", "@anna", "anna:lab.test", "@anna:", "#anna:lab.test", "@a b:c"]
-)
+@pytest.mark.parametrize("matrix_id", ["anna", "@anna", "anna:lab.test", "@anna:", "#a:lab.test", "@a b:c"])
 def test_what_is_no_matrix_id_is_refused(admin: Client, matrix_id: str) -> None:
     form = {"matrix_id": matrix_id, "user": person("anna").pk}
     assert "A Matrix id, such as" in admin.post("/admin/alerts/matrixperson/add/", form).content.decode()

@@ -349,7 +349,8 @@ def test_a_lost_login_is_made_anew_with_the_same_device(
         )
         with Person(synapse.url, synapse.make_user("dora"), tmp_path / "dora") as dora:
             MatrixPerson.objects.create(matrix_id=dora.matrix_id, user=room.user)
-            room.invite(dora)
+            carl.invite(room.room_id, dora.matrix_id)
+            dora.join(room.room_id)
             dora.say(room.room_id, "!who")
             room.heard("@dora:lab.test is carl to Labsite")
 
