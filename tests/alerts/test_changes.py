@@ -31,12 +31,10 @@ def test_each_change_is_one_line_in_the_log_by_its_priority(
         alarm = factories.alarm(channel, priority=Priority(priority))
         factories.cleared(alarm)
     lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    cleared = "unacknowledged → returned_unacknowledged"
     assert lines == [
         (level, f"alarm bath a above 30: raise (normal → unacknowledged, priority {priority})"),
-        (
-            "INFO",
-            f"alarm bath a above 30: clear (unacknowledged → returned_unacknowledged, priority {priority})",
-        ),
+        ("INFO", f"alarm bath a above 30: clear ({cleared}, priority {priority})"),
     ]
 
 
@@ -54,15 +52,9 @@ def test_who_read_an_alarm_before_somebody_changed_it_writes_nothing(channel: Ch
 
 def test_a_consequence_and_its_cause_are_stored_together(channel: Channel) -> None:
     by = factories.rule(name="cause")
-    cause = Alarm(rule=by, edge_id=channel.instrument.edge_id, since=NOW, text="the cause")
-    follows = Alarm(
-        rule=by,
-        edge_id=channel.instrument.edge_id,
-        channel=channel,
-        since=NOW,
-        text="what follows",
-        active=True,
-    )
+    edge = channel.instrument.edge
+    cause = Alarm(rule=by, edge=edge, since=NOW, text="the cause")
+    follows = Alarm(rule=by, edge=edge, channel=channel, since=NOW, text="what follows", active=True)
     changes = Changes(NOW, Source.INGEST)
     changes.blame(follows, cause)
     assert changes.move(follows, Event.SUPPRESS, NOW)
