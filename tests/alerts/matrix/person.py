@@ -17,6 +17,31 @@ from tests.waiting import until
 Found = TypeVar("Found")
 
 
+class Loop:
+    """The one loop of all people, in a thread of its own: nio's store is for one thread at a time."""
+
+    def __init__(self) -> None:
+        self.people = 0
+
+    def enter(self) -> asyncio.AbstractEventLoop:
+        if not self.people:
+            self.loop = asyncio.new_event_loop()
+            self.thread = threading.Thread(target=self.loop.run_forever, name="people", daemon=True)
+            self.thread.start()
+        self.people += 1
+        return self.loop
+
+    def leave(self) -> None:
+        self.people -= 1
+        if not self.people:
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self.thread.join(5)
+            self.loop.close()
+
+
+LOOP = Loop()
+
+
 @dataclass(frozen=True)
 class Said:
     """An event as the person sees it."""
@@ -54,9 +79,7 @@ class Person:
         self.heard: list[Said] = []
         self.unread: list[str] = []
         self.following: asyncio.Task[None] | None = None
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=matrix_id, daemon=True)
-        self._thread.start()
+        self._loop = LOOP.enter()
         folder.mkdir(parents=True)
         config = nio.AsyncClientConfig(max_timeout_retry_wait_time=1)
         self.client = nio.AsyncClient(url, matrix_id, store_path=str(folder), config=config)
@@ -83,9 +106,7 @@ class Person:
             await self.client.close()
 
         self.do(end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        self._loop.close()
+        LOOP.leave()
 
     def __enter__(self) -> Self:
         return self
