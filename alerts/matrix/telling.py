@@ -51,6 +51,7 @@ class Teller:
         self.spawn = spawn
         self.wait_until = 0.0  # the homeserver takes nothing before
         self._busy: dict[int, asyncio.Task[None]] = {}
+        self._keeping: asyncio.Task[None] | None = None
         self._rest_until: dict[int, float] = {}
         self._edited_at: dict[int, float] = {}
         self._edits_rest_until = 0.0
@@ -76,10 +77,12 @@ class Teller:
             if contact not in self._busy and time.monotonic() > self._rest_until.get(contact, 0.0):
                 task = self._busy[contact] = self.spawn(self._post(notices))
                 task.add_done_callback(partial(self._rest, contact))
-        if self.situation.is_connected:
-            await self._keep_up()
-            with suppress(Away):
-                await self.rooms.look_if_due()
+        if self.situation.is_connected and self._keeping is None:
+            self._keeping = self.spawn(self._keep_up())
+            self._keeping.add_done_callback(self._kept_up)
+
+    def _kept_up(self, _task: asyncio.Task[None]) -> None:
+        self._keeping = None
 
     def _rest(self, contact: int, _task: asyncio.Task[None]) -> None:
         del self._busy[contact]
@@ -121,14 +124,16 @@ class Teller:
         return True
 
     async def _keep_up(self) -> None:
-        """Let messages say how their alarms stand by now; what goes wrong in this keeps no notice waiting."""
+        """Let messages say how their alarms stand by now, beside the notices, which do not wait for it."""
         if time.monotonic() < self._edits_rest_until:
             return
         try:
             for edit in await database(sending.edits, timezone.now()):
                 await self._edit(edit)
-        except DATABASE_AWAY:
-            raise
+            with suppress(Away):
+                await self.rooms.look_if_due()
+        except DATABASE_AWAY as error:
+            logger.warning("messages wait for the database: %s", str(error).strip())
         except Exception:
             logger.exception("messages are not kept up to date for a minute")
             self._edits_rest_until = time.monotonic() + REST_S
