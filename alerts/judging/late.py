@@ -71,8 +71,7 @@ def judge(book: Book, columns: Columns, made: Changes) -> None:
     spans = _spans(columns)
     numbers = np.flatnonzero(wanted & ~book.is_stale & np.isin(book.channel, list(spans))).tolist()
     for past in _judge(book, {number: spans[book.watches[number].place.id] for number in numbers}, made):
-        is_calm = not (past.remembered.active or past.remembered.held or past.alarm.active or past.alarm.held)
-        past.leave(made, is_over=is_calm and past.is_all and (past.goes_on or not past.alarm.past))
+        past.leave(made, is_over=past.is_calm and past.is_all)
 
 
 def edges() -> set[int]:
@@ -144,12 +143,15 @@ class Stretch:
 
 @dataclass(slots=True)
 class Past:
-    """An alarm with what is remembered of its past now. `is_all`: of all the readings there are."""
+    """An alarm with what is remembered of its past now.
+
+    `is_calm`: it neither stood nor stands, and nothing is under way; `is_all`: of all the readings there are.
+    """
 
     alarm: Alarm
     watch: Watch
     remembered: Memory
-    goes_on: bool
+    is_calm: bool
     is_all: bool
 
     def leave(self, made: Changes, *, is_over: bool) -> None:
@@ -246,10 +248,14 @@ def _judge(book: Book, spans: Mapping[int, Span], made: Changes) -> Iterator[Pas
         if mine.any():
             history = histories[stretch.alarm.pk] if stretch.alarm else History()
             remembered = stretch.remembered(history)
+            stood = remembered.active
             turns = conditions.walk_all(remembered, watch.delays, time[mine], truth[mine])
             alarm = stretch.alarm or watched.new_alarm(book, watch, time[mine][0])
             _write(alarm, turns, history, made)
-            yield Past(alarm, watch, remembered, stretch.goes_on, not has_more)
+            yield Past(
+                alarm, watch, remembered, is_all=not has_more,
+                is_calm=not (stood or turns or remembered.held or alarm.past),
+            )  # fmt: skip
 
 
 def _write(alarm: Alarm, turns: Iterable[Turn], history: History, made: Changes) -> None:

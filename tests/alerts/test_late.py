@@ -88,6 +88,18 @@ def test_what_stood_before_and_after_may_have_been_over_between(bench: Bench) ->
     assert (Alarm.objects.get().state, Alarm.objects.get().past) == (State.UNACKNOWLEDGED, {})
 
 
+def test_what_stood_before_and_came_again_was_over_between_though_it_is_over_by_now(bench: Bench) -> None:
+    live(bench, (-90, 31.0))
+    live(bench, (-10, 31.0), (-9, 20.0))
+    late(bench, (-60, 20.0))
+    assert journal() == [
+        (Event.RAISE, -90, False),
+        (Event.CLEAR, -60, True),
+        (Event.RAISE, -10, True),
+        (Event.CLEAR, -9, False),
+    ]
+
+
 @pytest.mark.parametrize("state", [State.RETURNED, State.NORMAL])
 def test_what_was_over_by_then_had_ended_before(bench: Bench, state: State) -> None:
     live(bench, (-90, 31.0))
