@@ -35,9 +35,10 @@ SELECT 'bench-' || n, 1, 1, 0, now(), '', '{}', now() FROM generate_series(1, %s
 """
 FILL_INSTRUMENTS = """
 INSERT INTO devices_instrument
-    (id, name, driver, edge_id, address, options, interval, in_service, demo, revision, created_at)
+    (id, name, driver, edge_id, address, options, interval, in_service, tags, demo, revision, created_at)
 SELECT gen_random_uuid(), 'Bath ' || n, 'thermostat', (SELECT min(id) FROM devices_edge) + n %% %s,
-    'tcp://10.0.' || n / 250 || '.' || n %% 250 || ':23', '{"dialect": "auto"}', 1, true, false, 0, now()
+    'tcp://10.0.' || n / 250 || '.' || n %% 250 || ':23',
+    '{"dialect": "auto"}', 1, true, '{}', false, 0, now()
 FROM generate_series(1, %s) AS n
 """
 

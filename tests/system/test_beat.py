@@ -26,9 +26,9 @@ FILL = """
 INSERT INTO devices_edge (name, key_version, key_heard, revision, created_at, boot, status)
 VALUES ('nina', 1, 1, 0, now(), '', '{}');
 INSERT INTO devices_instrument
-    (id, name, driver, edge_id, address, options, interval, in_service, demo, revision, created_at)
+    (id, name, driver, edge_id, address, options, interval, in_service, tags, demo, revision, created_at)
 SELECT gen_random_uuid(), 'Bath ' || n, 'thermostat', (SELECT id FROM devices_edge),
-    'tcp://10.0.0.1:23', '{}', 1, true, false, 0, now()
+    'tcp://10.0.0.1:23', '{}', 1, true, '{}', false, 0, now()
 FROM generate_series(1, 30) AS n;
 """
 
