@@ -89,14 +89,16 @@ def _ingest(edge: Edge, spool: UUID, parcel: Parcel, now: datetime) -> Outcome:
         _open(work, known)
     columns, happened = _store(works, now)
     live = parcel.track == LIVE and bool(works)
-    evaluation.judge(_news(edge, works, columns, happened, live=live), now)
+    through = deliveries.settle(edge.pk, spool, parcel.kept_from)
+    is_complete = bool(works) and through >= works[-1].sequence
+    is_ahead = live and not is_complete and not deliveries.follows(edge.pk, spool, works[0].sequence)
+    evaluation.judge(_news(edge, works, columns, happened, live=live, ahead=is_ahead), now)
     if live:
         _show(works, columns, now)
     gaps.store(edge.pk, [gap for work in works if work.intake for gap in work.intake.gaps])
     _keep_rejected(edge, spool, works, now)
-    through = deliveries.settle(edge.pk, spool, parcel.kept_from)
     if live:
-        if through >= works[-1].sequence:
+        if is_complete:
             evaluation.reached(edge.pk, columns, now)
         _notify(edge)
     rejected = {work.sequence: work.reason for work in works if not work.intake}
@@ -270,7 +272,15 @@ def _store_alone(work: Work, now: datetime) -> Happened:
         return Happened([], [])
 
 
-def _news(edge: Edge, works: Sequence[Work], columns: Columns, happened: Happened, *, live: bool) -> News:
+def _news(
+    edge: Edge,
+    works: Sequence[Work],
+    columns: Columns,
+    happened: Happened,
+    *,
+    live: bool,
+    ahead: bool = False,
+) -> News:
     """What the alarms are judged by."""
     taken = [work.intake for work in works if work.intake]
     return News(
@@ -281,6 +291,7 @@ def _news(edge: Edge, works: Sequence[Work], columns: Columns, happened: Happene
         {key: time for each in taken for key, time in each.seen.items()},
         happened.events,
         happened.runs,
+        ahead,
     )
 
 

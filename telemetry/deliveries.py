@@ -73,6 +73,16 @@ def settle(edge: int, spool: UUID, kept_from: int) -> int:
     return int(through)
 
 
+def follows(edge: int, spool: UUID, sequence: int) -> bool:
+    """Whether the batch before this one is at the centre. After `settle`, of what is beyond the mark."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM batch WHERE edge_id = %s AND spool = %s AND sequence = %s",
+            [edge, spool, sequence - 1],
+        )
+        return cursor.fetchone() is not None
+
+
 def through(edge: int, spool: UUID) -> int:
     """Every batch of this spool up to here is at the centre."""
     with connection.cursor() as cursor:

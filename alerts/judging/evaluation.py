@@ -49,7 +49,10 @@ ON CONFLICT (edge_id) DO UPDATE SET complete_at = EXCLUDED.complete_at, stored_a
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What a parcel brought, as it is stored. `live`: by the live track, which is the present."""
+    """What a parcel brought, as it is stored. `live`: by the live track, which is the present.
+
+    `ahead`: what was read just before it is still to come.
+    """
 
     edge: int
     live: bool
@@ -58,6 +61,7 @@ class News:
     seen: dict[str, int] = field(default_factory=dict)
     events: Sequence[NewEvent] = ()
     runs: Sequence[RunChange] = ()
+    ahead: bool = False
 
     def __bool__(self) -> bool:
         return bool(len(self.columns) or self.gaps or self.seen or self.events or self.runs)
@@ -74,6 +78,8 @@ def judge(news: News, now: datetime) -> None:
     rows = _at_work(book)
     settled: list[Judged] = []
     if news.live:
+        if news.ahead or len(old):
+            late.begin(book, news.columns, changes)
         settled += connections.judge(book, present, news.gaps, news.seen, rows.troubled, changes)
         settled += _judge_present(book, present, rows, changes)
         apply(settled, changes)

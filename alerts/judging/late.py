@@ -12,14 +12,16 @@ from datetime import datetime
 
 import numpy as np
 from django.db import connection
+from django.db.models import Q
 
 from alerts.changes import Changes
 from alerts.judging import conditions, memory, sayings, watched
 from alerts.judging.conditions import Bools, Memory, Truth, Turn
 from alerts.judging.rulebook import Book, Watch
 from alerts.lifecycle import Event, State
-from alerts.models import Alarm
+from alerts.models import Alarm, Reach
 from devices.edges import microseconds
+from devices.readings import Flag
 from telemetry.columns import Columns
 from telemetry.times import moment
 
@@ -72,6 +74,30 @@ def judge(book: Book, columns: Columns, made: Changes) -> None:
     numbers = np.flatnonzero(wanted & ~book.is_stale & np.isin(book.channel, list(spans))).tolist()
     for past in _judge(book, {number: spans[book.watches[number].place.id] for number in numbers}, made):
         past.leave(made, is_over=past.is_calm and past.is_all)
+
+
+def begin(book: Book, columns: Columns, made: Changes) -> None:
+    """Before readings are judged that come ahead of others, or are old: what was known up to here is kept.
+
+    Nobody knows whether a delay goes on meanwhile: the alarm stays as it is until a reading says other.
+    """
+    own = columns.time[(columns.quality & Flag.INSTRUMENT_TIME) == 0]
+    if not len(own):
+        return
+    start = int(own.min())
+    known = Reach.objects.filter(edge=book.edge_id, complete_at__lt=moment(start)).first()
+    for alarm in Alarm.objects.filter(Q(active=True) | Q(held=True), edge=book.edge_id):
+        number = book.by_channel.get((alarm.rule_id, alarm.channel_id or 0))
+        if number is None or book.is_stale[number] or alarm.judged_at is None:
+            continue
+        remembered = memory.of(alarm)
+        if known is not None:
+            remembered.judged = max(remembered.judged or 0, microseconds(known.complete_at))
+        alarm.past = alarm.past or memory.past_of(remembered)
+        remembered.held, remembered.pending = remembered.active, None
+        memory.keep(alarm, remembered, book.watches[number].delays)
+        made.touch(alarm)
+    made.save()
 
 
 def edges() -> set[int]:
@@ -135,8 +161,11 @@ class Stretch:
             self.goes_on, self.span = True, (judged + 1, self.span[1])
 
     def remembered(self, history: "History") -> Memory:
+        """What was, by its beginning: by the journal, if more is not known any more."""
         if self.alarm is not None and self.goes_on:
             return memory.of_past(self.alarm)
+        if self.alarm is not None and self.alarm.judged_at and self.alarm.judged_at < moment(self.span[0]):
+            return memory.of(self.alarm)
         stood = history.stood(moment(self.span[0] - 1))
         return Memory(active=stood, held=stood)
 
@@ -236,8 +265,10 @@ def _judge(book: Book, spans: Mapping[int, Span], made: Changes) -> Iterator[Pas
     if not spans:
         return
     alarms = watched.alarms(book, spans)
-    keys = {number: (book.watches[number].rule.pk, book.watches[number].place.id) for number in spans}
-    stretches = {number: Stretch(span, alarms.get(keys[number])) for number, span in spans.items()}
+    stretches = {}
+    for number, span in spans.items():
+        watch = book.watches[number]
+        stretches[number] = Stretch(span, alarms.get((watch.rule.pk, watch.place.id)))
     columns, has_more = _stored(book, stretches)
     histories = _noted(stretches.values())
     wanted = np.zeros(len(book.watches), np.bool_)

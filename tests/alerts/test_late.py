@@ -1,17 +1,22 @@
 """Readings that come late, beside those that came in time: the journal says what all of them together say."""
 
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from alerts.judging import late as late_readings
+from alerts.judging.conditions import Delays, Memory, Truth, walk
 from alerts.judging.timers import Timers
 from alerts.lifecycle import Event, State
 from alerts.models import Alarm, AlarmEvent, Rule
+from labsite import pipeline
 from tests.alerts.bench import Bench
 from tests.alerts.factories import rule
-from tests.telemetry.factories import NOW, at, batch
+from tests.telemetry.factories import NOW, at, batch, parcel
 
 pytestmark = pytest.mark.django_db
 
@@ -221,3 +226,88 @@ def test_a_delay_that_began_late_runs_out_in_time(bench: Bench) -> None:
     assert journal() == []
     live(bench, (-4, 31.0))
     assert journal() == [(Event.RAISE, -5, False)]
+
+
+# ---- outages as they come
+
+
+@dataclass
+class Uplink:
+    """Brings a reading a second as an edge does: live while it can, after an outage the newest at once."""
+
+    bench: Bench
+    values: Sequence[float]
+    chance: random.Random
+    until: int
+    done: int = 0  # so many have been taken
+    kept: list[int] = field(default_factory=list)  # those that are still to come late
+
+    def second(self, number: int) -> float:
+        return float(number - len(self.values))
+
+    def send(self, numbers: Sequence[int], track: str) -> None:
+        """Consecutive readings, each a batch."""
+        said = [batch(self.bench.bath, "a", (at(self.second(n)), self.values[n])) for n in numbers]
+        sent = parcel(*said, first=numbers[0] + 1, track=track, spool=self.bench.spool)
+        pipeline.ingest(self.bench.edge, sent, NOW + timedelta(seconds=self.second(self.done)))
+
+    def live(self, count: int) -> None:
+        taken = range(self.done, min(self.done + count, self.until))
+        self.done += len(taken)
+        if taken:
+            self.send(taken, "live")
+
+    def outage(self, seconds: int) -> None:
+        """The last of it are live when it ends."""
+        end = min(self.done + seconds, self.until)
+        live = min(self.chance.randint(1, 8), end - self.done)
+        self.kept += range(self.done, end - live)
+        self.done = end - live
+        self.live(live)
+
+    def late(self, count: int) -> None:
+        """Some of what is kept, as far as it is without a gap."""
+        taken = [n for place, n in enumerate(self.kept[:count]) if n == self.kept[0] + place]
+        self.kept = self.kept[len(taken) :]
+        if taken:
+            self.send(taken, "backlog")
+
+    def clocks(self) -> None:
+        Timers().round(NOW + timedelta(seconds=self.second(self.done)), None)
+
+    def anything(self) -> None:
+        """What happens next."""
+        what = self.chance.choices(("live", "late", "clocks", "outage"), (6, 4, 3, 1))[0]
+        if what == "clocks":
+            self.clocks()
+        else:
+            getattr(self, what)({"live": 3, "late": 12, "outage": 20}[what])
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("delays", [(0, 0), (3, 2)], ids=["at once", "delayed"])
+def test_whatever_comes_late_the_journal_says_what_all_readings_say(
+    bench: Bench, delays: tuple[int, int], seed: int
+) -> None:
+    Rule.objects.update(deadband=2.0, on_delay=delays[0], off_delay=delays[1])
+    chance = random.Random(seed)
+    values = [each for _ in range(24) for each in [chance.choice((20.0, 29.0, 31.0))] * chance.randint(1, 9)]
+    uplink = Uplink(bench, values, chance, until=len(values) - 1)
+    while uplink.done < uplink.until or uplink.kept:
+        uplink.anything()
+    uplink.until += 1
+    uplink.live(1)  # which says that all are there
+    uplink.clocks()
+    truths = {20.0: Truth.FALSE, 29.0: Truth.BAND, 31.0: Truth.TRUE}
+    expected = walk(
+        Memory(), Delays(*delays), [(number, truths[value]) for number, value in enumerate(values)]
+    )
+    assert changes_of(journal()) == [(uplink.second(turn.at), turn.active) for turn in expected]
+    alarm = Alarm.objects.get()
+    assert (alarm.active, alarm.past, untold()) == (expected[-1].active, {}, 0)
+
+
+def changes_of(rows: Rows) -> list[tuple[float, bool]]:
+    """When an alarm began to stand and ceased to; of an excursion only the middle may have come in time."""
+    found = [(time, event == Event.RAISE) for event, time, _ in rows]
+    return [each for each, before in zip(found, [(0.0, False), *found], strict=False) if each[1] != before[1]]
