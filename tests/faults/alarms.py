@@ -3,19 +3,20 @@
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple, Self
 
 from devices.simulators.ledger import replies as ledger_replies
+from telemetry.times import moment
 from tests.faults.judge import microseconds, now, stored_samples
 from tests.faults.lab import Lab
 
 JOURNAL = """
     SELECT e.id, e.alarm_id, r.name, coalesce(i.name, ''), coalesce(c.key, ''), e.event, e.before, e.after,
-        e.at, e.past
+        e.at, e.past, e.stored_at
     FROM alerts_alarmevent e JOIN alerts_alarm a ON a.id = e.alarm_id JOIN alerts_rule r ON r.id = a.rule_id
     LEFT JOIN devices_instrument i ON i.id = a.instrument_id
     LEFT JOIN devices_channel c ON c.id = a.channel_id
@@ -68,7 +69,8 @@ class Receiver:
 
     def __exit__(self, *error: object) -> None:
         self._answers.set()
-        self.leave()
+        if self._thread.is_alive():
+            self.leave()
 
     @property
     def url(self) -> str:
@@ -81,7 +83,8 @@ class Receiver:
         self._thread.join(10)
 
     def come_back(self) -> None:
-        self._server = self._listen(self.port)
+        if not self._thread.is_alive():
+            self._server = self._listen(self.port)
 
     def hang(self) -> None:
         self._answers.clear()
@@ -178,6 +181,7 @@ class Noted(NamedTuple):
     after: str
     at: datetime
     past: bool
+    stored_at: datetime
 
 
 class Span(NamedTuple):
@@ -196,6 +200,7 @@ class Comparison:
     missed: list[tuple[str, Span]] = field(default_factory=list)
     invented: list[tuple[str, Span]] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)  # where a state does not follow from the one before
+    around: list[str] = field(default_factory=list)  # the first fault, for who reads of it
 
     @property
     def faults(self) -> list[object]:
@@ -204,7 +209,8 @@ class Comparison:
     def __str__(self) -> str:
         return (
             f"{self.crossed} crossings; missed {len(self.missed)}: {self.missed[:5]};"
-            f" invented {len(self.invented)}: {self.invented[:5]}; broken {self.broken[:5]}"
+            f" invented {len(self.invented)}: {self.invented[:5]}; broken {self.broken[:5]}\n"
+            + "\n".join(self.around)
         )
 
 
@@ -220,7 +226,8 @@ def compare(lab: Lab, rule: str, key: str, limits: Sequence[float], since: datet
     told: dict[str, list[Noted]] = defaultdict(list)
     for row in mine:
         told[row.instrument].append(row)
-    crossed = {name: excursions(said, limits[number]) for (number, name), said in readings(lab, key).items()}
+    said = readings(lab, key)
+    crossed = {name: excursions(values, limits[number]) for (number, name), values in said.items()}
     result = Comparison(broken=list(breaks(rows)), past=sum(row.past for row in mine if row.at >= since))
     for name in sorted({*crossed, *told}):
         expected = {span for span in crossed.get(name, ()) if span.end is None or span.end >= first}
@@ -228,7 +235,23 @@ def compare(lab: Lab, rule: str, key: str, limits: Sequence[float], since: datet
         result.crossed += len(expected)
         result.missed += [(name, span) for span in sorted(expected - found)]
         result.invented += [(name, span) for span in sorted(found - expected)]
+    for name, span in [*result.missed, *result.invented][:1]:
+        values = next(values for (_, other), values in said.items() if other == name)
+        result.around = list(_around(span.start, values, told[name]))
     return result
+
+
+def _around(time: int, values: Iterable[tuple[int, float]], rows: Iterable[Noted]) -> Iterator[str]:
+    """What was read, and what was noted, within some seconds of a time."""
+    near = 15_000_000
+    read = [(at, f"{moment(at)} {value}") for at, value in values]
+    noted = [
+        (microseconds(row.at), f"{row.at}  {row.event} {row.past=} {row.id=} stored {row.stored_at}")
+        for row in rows
+    ]
+    for at, words in sorted(read + noted):
+        if abs(at - time) < near:
+            yield words
 
 
 def readings(lab: Lab, key: str) -> dict[tuple[int, str], list[tuple[int, float]]]:

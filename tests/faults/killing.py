@@ -53,6 +53,9 @@ class Killer:
         assert not unknown, f"nobody watches {unknown}"
         _write(self._moment, moments)
 
+    def disarm(self) -> None:
+        self._moment.unlink(missing_ok=True)
+
     @property
     def is_armed(self) -> bool:
         return self._moment.exists()

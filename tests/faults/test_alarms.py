@@ -15,7 +15,7 @@ import pytest
 
 from devices import wire
 from tests.faults import alarms
-from tests.faults.alarm_lab import CALM, CURRENT, HIGH, HOST, LIMIT, MEDIUM, NOISE, NOISE_LIMITS, AlarmLab
+from tests.faults.alarm_lab import CALM, CURRENT, HIGH, LIMIT, MEDIUM, NOISE, NOISE_LIMITS, AlarmLab
 from tests.faults.alarms import Comparison, Post
 from tests.faults.judge import judge, microseconds, now
 from tests.faults.lab import CENTRE
@@ -35,7 +35,8 @@ def whole_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AlarmLab]:
 
 @pytest.fixture
 def lab(whole_lab: AlarmLab) -> AlarmLab:
-    """Calm, with everything told that was to be told."""
+    """Whole and calm, with everything told that was to be told."""
+    whole_lab.mend()
     whole_lab.calm_down()
     whole_lab.settle()
     assert not whole_lab.standing()
@@ -61,7 +62,7 @@ def too_high(number: int) -> str:
     return f"thermostat {number} CH0 current set above {LIMIT:.4f} A"
 
 
-SILENT = "Edge bench is silent"
+SILENT, LOST = "Edge bench is silent", "thermostat 0 is not connected"
 
 
 # ---- none missed, none invented
@@ -77,10 +78,11 @@ def test_every_excursion_is_noted_and_told_whatever_is_killed(lab: AlarmLab) -> 
     live_again(lab)
     assert_spotless(judge(lab, since))
     lab.settle()
-    for found in (currents(lab, since), noise(lab, since)):
+    both = (currents(lab, since), noise(lab, since))
+    for found in both:
         assert not found.faults, str(found)
         assert found.crossed > 20
-        assert found.past > 0
+    assert sum(found.past for found in both) > 0
     assert not alarms.untold(lab, lab.receiver, since, MEDIUM)
 
 
@@ -129,7 +131,7 @@ def test_an_unplugged_instrument_is_told_once_and_its_return_once(lab: AlarmLab)
     lab.until_read(since + timedelta(seconds=max(OUTAGE_S, 20.0)))
     unplugged = ("thermostat 0", "Instrument not connected", "unacknowledged")
     assert [alarm for alarm in lab.standing() if alarm[2] != "suppressed"] == [unplugged]
-    print(lab.standing())
+    assert len(lab.suppressed()) > 10  # all its channels
     assert lab.consequences("Instrument not connected") == lab.suppressed()
     lab.instrument_wire.resume()
     lab.until_told(since, 2)
@@ -137,8 +139,8 @@ def test_an_unplugged_instrument_is_told_once_and_its_return_once(lab: AlarmLab)
     lab.settle()
     assert not lab.standing()
     assert told(lab.receiver.since(since)) == [
-        ("alarm", "thermostat 0 is not connected"),
-        ("recovery", "thermostat 0 is not connected"),
+        ("alarm", LOST),
+        ("recovery", LOST),
     ]
 
 
@@ -204,7 +206,7 @@ def test_a_backlog_of_the_edge_pages_nobody(lab: AlarmLab) -> None:
         lab.edge_wire.silence()
         outage(lab, 1.0)
         with lab.restless(SEED, dwell=(0.6, 2.0)):
-            outage(lab)
+            outage(lab, max(OUTAGE_S - LIVE_S, 6.0))
         outage(lab, 2.0 + LIVE_S)
         lab.edge_wire.resume()
         live_again(lab)
@@ -299,7 +301,7 @@ def test_central_killed_at_every_step_of_judging(lab: AlarmLab) -> None:
     """A delay that runs out, and a shelving that ends, with the process killed that looks at the clock."""
     since = now()
     lab.stop("central")
-    lab.set_rule(HOST, enabled=True)
+    lab.instrument_wire.silence()
     for moment in (
         "alerts.judging.timers:run_out:before",
         "alerts.judging.timers:apply:after",  # not committed
@@ -310,28 +312,27 @@ def test_central_killed_at_every_step_of_judging(lab: AlarmLab) -> None:
     lab.start("central")
     lab.until_told(since)
     lab.stop("central")
-    lab.manage("shell", "-c", SHELVE)
+    lab.manage("shell", "-v", "0", "-c", SHELVE)
     lab.start_to_be_killed("central", "alerts.judging.timers:settle:after")
     lab.until_dead("central")
     lab.start("central")
     lab.until_told(since, 2)
-    lab.set_rule(HOST, enabled=False)
+    lab.instrument_wire.resume()
     lab.until_told(since, 3)
+    live_again(lab)
     lab.settle()
-    posts = lab.receiver.since(since)
-    what = "edge bench memory resident above 0.0 MiB"
-    assert told(posts) == [("alarm", what), ("alarm", what), ("recovery", what)]
+    assert told(lab.receiver.since(since)) == [("alarm", LOST), ("alarm", LOST), ("recovery", LOST)]
     assert not alarms.untold(lab, lab.receiver, since, MEDIUM)
     assert not list(alarms.breaks(alarms.journal(lab)))
 
 
-SHELVE = f"""
+SHELVE = """
 from datetime import timedelta
 from django.contrib.auth.models import User
 from django.utils import timezone
 from alerts import services
 from alerts.models import Alarm, Source
-alarm = Alarm.objects.get(rule__name={HOST!r})
+alarm = Alarm.objects.get(rule__kind="not_connected", instrument__name="thermostat 0")
 by, _ = User.objects.get_or_create(username="tester", is_superuser=True, is_staff=True)
 services.shelve(alarm, by, Source.COMMAND, timezone.now() + timedelta(seconds=2), "a test")
 """
