@@ -140,7 +140,7 @@ class AlarmLab(Lab):
             self.set_current(number, CALM)
 
     @contextmanager
-    def restless(self, seed: int, dwell: tuple[float, float] = (0.4, 4.0)) -> Iterator[None]:
+    def restless(self, seed: int, dwell: tuple[float, float]) -> Iterator[None]:
         """Have each instrument's current go up and down, for so many seconds each time."""
         stop = threading.Event()
 
