@@ -13,6 +13,8 @@ from pathlib import Path
 import django
 import pytest
 import redis
+from django.db import connection
+from pytest_django import DjangoDbBlocker
 
 from tests.servers import Postgres, Redis
 
@@ -65,3 +67,24 @@ def broker(redis_server: Redis) -> str:
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     return redis_server.url
+
+
+SAMPLE_TABLES = [kind + term for kind in ("sample", "vector_sample") for term in ("", "_demo", "_far")]
+TRANSACTIONAL = {
+    "transactional_db",
+    "django_db_reset_sequences",
+    "django_db_serialized_rollback",
+    "live_server",
+}
+
+
+@pytest.fixture(autouse=True)
+def sample_tables_emptied(
+    request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    """What a test committed is cleared away; Django's flush does not know the sample tables."""
+    yield
+    marker = request.node.get_closest_marker("django_db")
+    if TRANSACTIONAL.intersection(request.fixturenames) or (marker and marker.kwargs.get("transaction")):
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute(f"TRUNCATE {', '.join(SAMPLE_TABLES)}")

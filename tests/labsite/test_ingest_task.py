@@ -147,7 +147,7 @@ def test_without_a_broker_a_parcel_is_stored_and_answered_when_it_comes_again(
 
 @pytest.mark.django_db(transaction=True)
 def test_a_lost_database_means_no_answer_and_the_next_parcel_is_stored(
-    committed: None, bench: Mailbox, bath: Instrument, caplog: pytest.LogCaptureFixture
+    bench: Mailbox, bath: Instrument, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The worker's connection dies in mid-transaction, as when PostgreSQL is restarted."""
 

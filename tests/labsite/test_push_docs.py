@@ -42,7 +42,7 @@ def block(language: str, word: str) -> str:
 
 
 @pytest.fixture
-def environment(committed: None, tmp_path: Path) -> Any:
+def environment(transactional_db: None, tmp_path: Path) -> Any:
     """What a program needs, with the web process running and the document's lab file applied."""
     text = block("toml", "push")
     assert tomllib.loads(text)

@@ -46,7 +46,7 @@ def test_the_task_keeps_todays_partition() -> None:
     assert partitions.existing("sample")
 
 
-def test_two_at_once_make_a_partition_once(committed: None) -> None:
+def test_two_at_once_make_a_partition_once(transactional_db: None) -> None:
     def make(_: int) -> None:
         try:
             with transaction.atomic():
@@ -60,7 +60,7 @@ def test_two_at_once_make_a_partition_once(committed: None) -> None:
     partitions.drop_expired(NOW)
 
 
-def test_making_a_partition_waits_for_no_reader(committed: None) -> None:
+def test_making_a_partition_waits_for_no_reader(transactional_db: None) -> None:
     with psycopg.connect(url()) as reader:
         reader.execute("SELECT count(*) FROM sample")
         with connection.cursor() as cursor, transaction.atomic():
@@ -70,7 +70,7 @@ def test_making_a_partition_waits_for_no_reader(committed: None) -> None:
 
 
 def test_a_slow_reader_puts_a_drop_off_and_holds_up_no_ingest(
-    committed: None, monkeypatch: pytest.MonkeyPatch
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partitions, "PAUSE_S", 0.1)
     bench = edge()

@@ -39,7 +39,6 @@ from tests.factories import person as user
 from tests.servers import Process, dying_with_tests
 from tests.synapse import Synapse
 from tests.telemetry import factories as telemetry
-from tests.telemetry.conftest import committed
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
@@ -249,4 +248,4 @@ def make_room(person: Person, bot: Bot, bot_id: str) -> Room:
     return Room(room_id, contact, bot, bot_id, person, someone)
 
 
-__all__ = ["Bot", "Room", "anna", "bot", "bot_folder", "bot_id", "committed", "eve", "room", "synapse"]
+__all__ = ["Bot", "Room", "anna", "bot", "bot_folder", "bot_id", "eve", "room", "synapse"]

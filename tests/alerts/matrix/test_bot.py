@@ -366,7 +366,7 @@ def test_too_many_commands_are_refused_once(room: Room) -> None:
 # ---- asking
 
 
-def test_a_plot_is_an_encrypted_picture(room: Room, committed: None) -> None:
+def test_a_plot_is_an_encrypted_picture(room: Room) -> None:
     made = instrument("Oven 1")
     samples(made, "a", [20.0, 25.5, 31.25])
     room.say("!plot oven 1 a 1")
