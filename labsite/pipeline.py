@@ -17,9 +17,10 @@ from alerts.judging import evaluation, rulebook
 from alerts.judging.evaluation import News
 from devices.models import PUSH_EDGE, Edge
 from devices.wire import Batch, Malformed, Parcel, as_bytes, unpack
-from telemetry import deliveries, events, gaps, latest, roster, runs, store, vectors
-from telemetry.beside import NOTHING, Beside
+from telemetry import deliveries, events, gaps, latest, outbox, rollups, roster, runs, store, vectors
+from telemetry.beside import NOTHING, Beside, StoredEvent, StoredRun, StoredVector
 from telemetry.columns import Columns, joined
+from telemetry.deliveries import Turn
 from telemetry.events import NewEvent
 from telemetry.intake import Intake, intake
 from telemetry.models import RejectedBatch
@@ -83,11 +84,12 @@ def _forget(edge: int) -> None:
 
 
 def _ingest(edge: Edge, spool: UUID, parcel: Parcel, now: datetime) -> Outcome:
-    known = roster.of_edge(edge.pk, deliveries.turn(edge.pk))
+    turn = deliveries.turn(edge.pk)
+    known = roster.of_edge(edge.pk, turn.revision)
     works = _register(edge, spool, parcel)
     for work in works:
         _open(work, known)
-    columns, happened = _store(works, now)
+    columns, happened = _store(works, turn, now)
     live = parcel.track == LIVE and bool(works)
     through = deliveries.settle(edge.pk, spool, parcel.kept_from)
     is_complete = bool(works) and through >= works[-1].sequence
@@ -112,9 +114,9 @@ def reingest(rejected: RejectedBatch, now: datetime) -> str:
     work = Work(rejected.sequence, rejected.shift, bytes(rejected.packed))
     try:
         with transaction.atomic():
-            known = roster.of_edge(rejected.edge_id, deliveries.turn(rejected.edge_id))
-            _open(work, known)
-            columns, happened = _store([work], now)
+            turn = deliveries.turn(rejected.edge_id)
+            _open(work, roster.of_edge(rejected.edge_id, turn.revision))
+            columns, happened = _store([work], turn, now)
             evaluation.judge(_news(rejected.edge, [work], columns, happened, live=False), now)
             if work.intake:
                 gaps.store(rejected.edge_id, work.intake.gaps)
@@ -164,7 +166,8 @@ def push(batch: Batch, kinds: Kinds, now: datetime) -> Verdict:
 
 
 def _push(edge: Edge, batch: Batch, kinds: Kinds, now: datetime) -> Verdict:
-    known = roster.of_edge(edge.pk, deliveries.turn_of_sources(edge.pk, map(UUID, batch.instruments)))
+    turn = deliveries.turn_of_sources(edge.pk, map(UUID, batch.instruments))
+    known = roster.of_edge(edge.pk, turn.revision)
     known.meet(batch.instruments)
     for (instrument, kind), keys in kinds.items():
         known.make(instrument, keys, kind)
@@ -178,8 +181,7 @@ def _push(edge: Edge, batch: Batch, kinds: Kinds, now: datetime) -> Verdict:
     fates = vectors.standing(taken.beside.vectors)
     fresh = columns.take(fate == store.NEW)
     new = [vector for vector, each in zip(taken.beside.vectors, fates, strict=True) if each == store.NEW]
-    store.store(fresh)
-    vectors.store(new, now)
+    _keep(fresh, new, turn, now)
     if len(fresh) or new:
         evaluation.judge(News(edge.pk, live=True, columns=fresh), now)
         shown = store.judged(joined([fresh, vectors.shown(new)] if new else [fresh]), now)
@@ -240,32 +242,54 @@ class Happened(NamedTuple):
     runs: list[RunChange]
 
 
-def _store(works: Sequence[Work], now: datetime) -> tuple[Columns, Happened]:
+def _store(works: Sequence[Work], turn: Turn, now: datetime) -> tuple[Columns, Happened]:
     """Write all readings together; if one batch's cannot be stored, each batch by itself."""
     columns = _judged(works, now)
     try:
         with transaction.atomic():
-            return columns, _write(works, columns, now)
+            return columns, _write(works, columns, turn, now)
     except DataError:
-        each = [_store_alone(work, now) for work in works]
+        each = [_store_alone(work, turn, now) for work in works]
         happened = Happened([e for one in each for e in one.events], [r for one in each for r in one.runs])
         return _judged(works, now), happened
 
 
-def _write(works: Sequence[Work], columns: Columns, now: datetime) -> Happened:
+def _write(works: Sequence[Work], columns: Columns, turn: Turn, now: datetime) -> Happened:
     """`columns` are all readings of these batches."""
-    store.store(columns)
-    vectors.store([vector for work in works for vector in work.beside.vectors], now)
-    return Happened(
-        events.store([event for work in works for event in work.beside.events], now),
-        runs.store([run for work in works for run in work.beside.runs], now),
+    told_events = [event for work in works for event in work.beside.events]
+    told_runs = [run for work in works for run in work.beside.runs]
+    _keep(
+        columns,
+        [vector for work in works for vector in work.beside.vectors],
+        turn,
+        now,
+        told_events,
+        told_runs,
     )
+    return Happened(events.store(told_events, now), runs.store(told_runs, now))
 
 
-def _store_alone(work: Work, now: datetime) -> Happened:
+def _keep(
+    columns: Columns,
+    found: Sequence[StoredVector],
+    turn: Turn,
+    now: datetime,
+    told_events: Sequence[StoredEvent] = (),
+    told_runs: Sequence[StoredRun] = (),
+) -> None:
+    """Store readings and vectors; mark what of them is late for its roll-up; and on to the sinks with all."""
+    stored = store.store(columns)
+    stored_vectors = vectors.store(found, now)
+    rollups.mark(stored, turn.closing)
+    rollups.mark(vectors.shown(stored_vectors), turn.closing)
+    if turn.feeds:
+        outbox.put(stored, stored_vectors, told_events, told_runs, now)
+
+
+def _store_alone(work: Work, turn: Turn, now: datetime) -> Happened:
     try:
         with transaction.atomic():
-            return _write([work], _judged([work], now), now)
+            return _write([work], _judged([work], now), turn, now)
     except DataError as error:
         work.intake = None
         work.reason = f"not to be stored: {error}"

@@ -40,7 +40,7 @@ class StoredVector(NamedTuple):
     values: str
     labels: str | None
     length: int
-    demo: bool
+    family: int
 
 
 class StoredEvent(NamedTuple):
@@ -130,11 +130,11 @@ def _vector(row: VectorRow, batch: Batch, shift: int, roster: Roster) -> StoredV
     labels = batch.labels[row.labels] if row.labels >= 0 else []
     if len(row.values) > VALUES_MAX or (labels and len(labels) != len(row.values)):
         raise Unfit(f"of {len(row.values)} values with {len(labels)} labels")
-    channel, demo = roster.channel(instrument, row.key, "vector")
+    channel, family = roster.channel(instrument, row.key, "vector")
     if not channel:
         raise Unfit(f"of instrument {instrument}, which has no channel {row.key[:60]!r}")
     quality = row.quality & ~Flag.FAR
-    return StoredVector(channel, time, quality, numbers(row.values), words(labels), len(row.values), demo)
+    return StoredVector(channel, time, quality, numbers(row.values), words(labels), len(row.values), family)
 
 
 def _event(row: EventRow, batch: Batch, shift: int, roster: Roster) -> StoredEvent:

@@ -24,7 +24,7 @@ class Columns:
     value: NDArray[np.float64]
     channel: NDArray[np.int32]
     quality: NDArray[np.int16]
-    demo: Bools  # belongs to a channel of retention class "demo"
+    family: NDArray[np.int8]  # of its channel: telemetry.families
     text: NDArray[np.object_] | None = None
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class Columns:
             self.value[index],
             self.channel[index],
             self.quality[index],
-            self.demo[index],
+            self.family[index],
             None if self.text is None else self.text[index],
         )
 
@@ -63,11 +63,13 @@ class Columns:
         return self.take(len(self) - 1 - first)
 
     def moved(self, microseconds: int) -> "Columns":
-        return Columns(self.time + microseconds, self.value, self.channel, self.quality, self.demo, self.text)
+        return Columns(
+            self.time + microseconds, self.value, self.channel, self.quality, self.family, self.text
+        )
 
     def flagged(self, flag: Flag) -> "Columns":
         return Columns(
-            self.time, self.value, self.channel, self.quality | np.int16(flag), self.demo, self.text
+            self.time, self.value, self.channel, self.quality | np.int16(flag), self.family, self.text
         )
 
 
@@ -81,7 +83,7 @@ def joined(parts: Sequence[Columns]) -> Columns:
         np.concatenate([part.value for part in parts] or [np.empty(0, np.float64)]),
         np.concatenate([part.channel for part in parts] or [np.empty(0, np.int32)]),
         np.concatenate([part.quality for part in parts] or [np.empty(0, np.int16)]),
-        np.concatenate([part.demo for part in parts] or [np.empty(0, np.bool_)]),
+        np.concatenate([part.family for part in parts] or [np.empty(0, np.int8)]),
         text,
     )
 

@@ -1,6 +1,7 @@
 """Which batches are at the centre: this makes a batch's readings, gaps and events exactly once together."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -8,6 +9,16 @@ from django.db.backends.utils import CursorWrapper
 
 INGEST_LOCK = 0x1AB  # advisory, with an edge's id: its two tracks take turns
 PUSH_LOCK = 0x1AC  # with an instrument's: two pushes of one source take turns
+ROLLUP_LOCK = 0x1AD  # held shared by whoever stores readings; roll-ups hold it alone to move `closing`
+
+TURN = """
+SELECT revision, coalesce((SELECT revision FROM definition_mark), 0),
+    coalesce(
+        (SELECT (extract(epoch FROM closing) * 1000000)::int8 FROM rollup_mark WHERE width = 'minute'), 0
+    ),
+    EXISTS (SELECT FROM sink WHERE enabled)
+FROM devices_edge WHERE id = %s
+"""
 
 REGISTER = """
 INSERT INTO batch (edge_id, spool, sequence)
@@ -35,26 +46,43 @@ ON CONFLICT (edge_id, spool) DO UPDATE SET through = EXCLUDED.through RETURNING 
 PRUNE = "DELETE FROM batch WHERE edge_id = %(edge)s AND spool = %(spool)s AND sequence <= %(through)s"
 
 
-def turn(edge: int) -> int:
-    """Wait until no other ingest is at work for this edge; the edge's revision as it is then."""
+class Turn(NamedTuple):
+    """What ingest must know of the centre, as it is once it is its turn.
+
+    `revision`: of the edge and of what is defined of channels. `closing`: readings of before this, µs of UTC,
+    come late for their roll-ups, which cannot move it meanwhile. `feeds`: there are sinks to be fed.
+    """
+
+    revision: tuple[int, int]
+    closing: int
+    feeds: bool
+
+
+def turn(edge: int) -> Turn:
+    """Wait until no other ingest is at work for this edge."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [INGEST_LOCK, edge])
-        return _revision(cursor, edge)
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(%s, %s), pg_advisory_xact_lock_shared(%s)",
+            [INGEST_LOCK, edge, ROLLUP_LOCK],
+        )
+        return _turn(cursor, edge)
 
 
-def turn_of_sources(edge: int, instruments: Iterable[UUID]) -> int:
-    """Wait until no other push is at work for these instruments; their edge's revision as it is then."""
+def turn_of_sources(edge: int, instruments: Iterable[UUID]) -> Turn:
+    """Wait until no other push is at work for these instruments, which are this edge's."""
     locks = sorted({int.from_bytes(instrument.bytes[-4:], signed=True) for instrument in instruments})
     with connection.cursor() as cursor:
         for lock in locks:
             cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [PUSH_LOCK, lock])
-        return _revision(cursor, edge)
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [ROLLUP_LOCK])
+        return _turn(cursor, edge)
 
 
-def _revision(cursor: CursorWrapper, edge: int) -> int:
-    cursor.execute("SELECT revision FROM devices_edge WHERE id = %s", [edge])
-    (revision,) = cursor.fetchone()
-    return int(revision)
+def _turn(cursor: CursorWrapper, edge: int) -> Turn:
+    """By a statement of its own: it must see what was committed before the locks were given."""
+    cursor.execute(TURN, [edge])
+    revision, definitions, closing, feeds = cursor.fetchone()
+    return Turn((revision, definitions), closing, feeds)
 
 
 def register(edge: int, spool: UUID, sequences: list[int]) -> set[int]:

@@ -12,14 +12,13 @@ from telemetry.models import Event, Gap
 
 POINTS = 1200  # of a channel in a chart; a screen shows no more
 
-_TABLES = {"standard": "sample", "demo": "sample_demo"}  # by a channel's retention class
 # Of each of so many spans of time: the lowest value at its first reading's time, the highest at its last
 # one's, and the first that is no number, so that neither a peak nor a fault is lost.
 _RECENT = """
 WITH spans AS (
     SELECT channel_id, min(value) AS low, max(value) AS high, min(time) AS first, max(time) AS last,
         min(time) FILTER (WHERE value IS NULL) AS absent
-    FROM {table} WHERE channel_id = ANY(%(channels)s) AND time >= %(since)s
+    FROM samples WHERE channel_id = ANY(%(channels)s) AND time >= %(since)s
     GROUP BY channel_id, date_bin(
         greatest((now() - %(since)s) / %(spans)s, interval '1 ms'), time, %(since)s
     )
@@ -33,7 +32,7 @@ FROM points GROUP BY channel_id
 """
 
 _SAMPLES = """
-SELECT time, value, quality, text FROM {table}
+SELECT time, value, quality, text FROM samples
 WHERE channel_id = %s AND time >= %s AND time < %s ORDER BY time LIMIT %s
 """
 
@@ -50,7 +49,7 @@ class StoredReading(NamedTuple):
 def samples(channel: Channel, start: datetime, end: datetime, limit: int) -> list[StoredReading]:
     """A channel's readings from `start` until before `end`, the first `limit` of them, in order of time."""
     with connection.cursor() as cursor:
-        cursor.execute(_SAMPLES.format(table=_TABLES[channel.retention]), [channel.pk, start, end, limit])
+        cursor.execute(_SAMPLES, [channel.pk, start, end, limit])
         return [StoredReading(*row) for row in cursor.fetchall()]
 
 
@@ -61,18 +60,10 @@ def recent(
 
     Where there are more than about `points`, they are thinned to the extremes of equal spans of time.
     """
-    series: dict[int, tuple[list[int], list[float | None]]] = {}
-    by_table: dict[str, list[int]] = {}
-    for channel in channels:
-        series[channel.pk] = ([], [])
-        by_table.setdefault(_TABLES[channel.retention], []).append(channel.pk)
+    series: dict[int, tuple[list[int], list[float | None]]] = {channel.pk: ([], []) for channel in channels}
     with connection.cursor() as cursor:
-        for table, numbers in by_table.items():
-            cursor.execute(
-                _RECENT.format(table=table),
-                {"channels": numbers, "since": since, "spans": points // 2},
-            )
-            series |= {number: (times, values) for number, times, values in cursor.fetchall()}
+        cursor.execute(_RECENT, {"channels": list(series), "since": since, "spans": points // 2})
+        series |= {number: (times, values) for number, times, values in cursor.fetchall()}
     return series
 
 

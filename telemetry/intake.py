@@ -77,7 +77,7 @@ def _columns(batch: Batch, plan: Layout, quality: NDArray[np.int16], roster: Ros
         values(batch),
         np.concatenate([each.channel for each in taken] or [nothing])[places],
         quality & ~np.int16(Flag.FAR),
-        np.concatenate([each.demo for each in taken] or [nothing.astype(np.bool_)])[places],
+        np.concatenate([each.family for each in taken] or [nothing.astype(np.int8)])[places],
         texts(batch),
     )
 

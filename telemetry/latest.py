@@ -88,7 +88,7 @@ def _put(newest: Columns, plain: str, with_text: str, at: datetime) -> None:
         _execute(plain, newest, at)
         return
     without = newest.take(~newest.has_text)
-    bare = Columns(without.time, without.value, without.channel, without.quality, without.demo)
+    bare = Columns(without.time, without.value, without.channel, without.quality, without.family)
     _execute(plain, bare, at)
     _execute(with_text, newest.take(newest.has_text), at)
 

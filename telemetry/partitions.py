@@ -1,9 +1,10 @@
-"""Partitions of the tables of readings, one a day: made ahead, made on demand, dropped when old."""
+"""Partitions of the tables that grow: made ahead, made on demand, dropped when old."""
 
 import logging
 import time
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from enum import Enum
 from typing import NamedTuple
 
 from django.conf import settings
@@ -25,8 +26,34 @@ ALTER TABLE {parent} ATTACH PARTITION {name} FOR VALUES FROM ({low}) TO ({high})
 logger = logging.getLogger(__name__)
 
 
+class Span(Enum):
+    """How much time one partition holds, in UTC."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+    def start(self, day: date) -> date:
+        """The first day of the span that this day is in."""
+        if self is Span.WEEK:
+            return day - timedelta(days=day.weekday())
+        return day.replace(day=1) if self is Span.MONTH else day
+
+    def end(self, start: date) -> date:
+        """The first day after the span that starts on this one."""
+        days = {Span.DAY: 1, Span.WEEK: 7, Span.MONTH: 31}[self]
+        return self.start(start + timedelta(days=days))
+
+
+class Kept(NamedTuple):
+    """How many days rows of a table are kept, and how much one partition holds."""
+
+    days: int
+    span: Span
+
+
 class Partition(NamedTuple):
-    """The readings of one UTC day in one sample table."""
+    """The rows of one span of days, which begins with `day`, in one table."""
 
     table: str
     day: date
@@ -35,20 +62,37 @@ class Partition(NamedTuple):
     def name(self) -> str:
         return f"{self.table}_{self.day:%Y%m%d}"
 
+    @property
+    def end(self) -> date:
+        """The first day after it."""
+        return tables()[self.table].span.end(self.day)
 
-def kept_days() -> dict[str, int]:
-    """How many days each partitioned table is kept."""
+
+def tables() -> dict[str, Kept]:
+    """The partitioned tables."""
+    standard, demo = Kept(settings.RETENTION_DAYS, Span.DAY), Kept(settings.DEMO_RETENTION_DAYS, Span.DAY)
+    long = Kept(settings.LONG_RETENTION_DAYS, Span.MONTH)
     return {
-        "sample": settings.RETENTION_DAYS,
-        "sample_demo": settings.DEMO_RETENTION_DAYS,
-        "vector_sample": settings.RETENTION_DAYS,
-        "vector_sample_demo": settings.DEMO_RETENTION_DAYS,
+        "sample": standard,
+        "sample_demo": demo,
+        "sample_long": long,
+        "vector_sample": standard,
+        "vector_sample_demo": demo,
+        "vector_sample_long": long,
+        "rollup_minute": Kept(settings.MINUTE_RETENTION_DAYS, Span.WEEK),
+        "rollup_hour": Kept(settings.HOUR_RETENTION_DAYS, Span.MONTH),
+        "outbox": Kept(settings.OUTBOX_DAYS, Span.DAY),
     }
+
+
+def holding(table: str, day: date) -> Partition:
+    """The partition of a table that rows of this day belong to."""
+    return Partition(table, tables()[table].span.start(day))
 
 
 def ensure(wanted: Iterable[Partition]) -> None:
     """Make those that are missing, in the current transaction. Others neither wait for it nor fail by it."""
-    wanted = sorted(wanted)
+    wanted = sorted(set(wanted))
     if not _missing(wanted):
         return
     with transaction.atomic(), connection.cursor() as cursor:
@@ -58,33 +102,33 @@ def ensure(wanted: Iterable[Partition]) -> None:
                 sql.SQL(MAKE).format(
                     parent=sql.Identifier(partition.table),
                     name=sql.Identifier(partition.name),
-                    low=sql.Literal(_midnight(partition.day)),
-                    high=sql.Literal(_midnight(partition.day + timedelta(days=1))),
+                    low=sql.Literal(midnight(partition.day)),
+                    high=sql.Literal(midnight(partition.end)),
                 )
             )
             logger.info("partition %s made", partition.name)
 
 
 def make_ahead(now: datetime) -> None:
-    """Partitions of yesterday (clocks differ), today and the next days, for each sample table."""
+    """Partitions of yesterday (clocks differ), today and the next days, for each table."""
     days = [now.astimezone(UTC).date() + timedelta(days=n) for n in range(-1, DAYS_AHEAD + 1)]
-    ensure(Partition(table, day) for table in kept_days() for day in days)
+    ensure(holding(table, day) for table in tables() for day in days)
 
 
 def drop_expired(now: datetime) -> list[Partition]:
-    """Drop each partition whose last reading is older than its table is kept. Returns those still in use."""
+    """Drop each partition whose last row is older than its table is kept. Returns those still in use."""
     today = now.astimezone(UTC).date()
     expired = [
         partition
-        for table, days in kept_days().items()
+        for table, kept in tables().items()
         for partition in existing(table)
-        if partition.day < today - timedelta(days=days)
+        if partition.end <= today - timedelta(days=kept.days)
     ]
-    return [partition for partition in expired if not _dropped(partition)]
+    return [partition for partition in expired if not dropped(partition)]
 
 
 def existing(table: str) -> list[Partition]:
-    """The partitions of a sample table, oldest first."""
+    """The partitions of a table, oldest first."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
@@ -109,11 +153,13 @@ def _missing(wanted: list[Partition]) -> list[Partition]:
     return [partition for partition in wanted if partition.name not in there]
 
 
-def _midnight(day: date) -> datetime:
+def midnight(day: date) -> datetime:
+    """When a day begins, UTC."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def _dropped(partition: Partition) -> bool:
+def dropped(partition: Partition) -> bool:
+    """Drop a partition, if nobody is at it; returns whether it is gone."""
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(PAUSE_S)  # lets through what queued behind the last attempt

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from devices.models import Assignment, Channel, Instrument
 from telemetry.columns import Bools, Int64s
+from telemetry.families import NUMBERS
 
 CHANNELS_MAX = 500  # of one instrument, so that a driver gone wrong cannot fill the tables
 KEY_LENGTH_MAX = 100
@@ -25,10 +26,10 @@ Keys = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Taken:
-    """What the keys of a row are: channel numbers (0: refused), and which are of class "demo"."""
+    """What the keys of a row are: channel numbers (0: refused), and of which families."""
 
     channel: NDArray[np.int32]
-    demo: Bools
+    family: NDArray[np.int8]
 
 
 @dataclass(slots=True)
@@ -38,7 +39,7 @@ class Known:
     demo: bool
     periods: list[tuple[int, int]]
     assigned: bool  # to this edge now
-    channels: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    channels: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def always(self) -> bool:
@@ -60,7 +61,7 @@ class Known:
 class Roster:
     """The instruments of one edge at one revision, filled as batches name them."""
 
-    def __init__(self, edge_id: int, revision: int) -> None:
+    def __init__(self, edge_id: int, revision: tuple[int, int]) -> None:
         self.edge_id = edge_id
         self.revision = revision
         self._instruments: dict[str, Known | None] = {}
@@ -92,19 +93,19 @@ class Roster:
         if known and (missing := [key for key in sorted(set(keys) - set(known.channels)) if usable(key)]):
             _make_channels(instrument, known, missing, kind)
 
-    def channel(self, instrument: str, key: str, kind: str) -> tuple[int, bool]:
-        """One channel's number (0: refused) and whether it is of class "demo"; if it is new, it is made."""
+    def channel(self, instrument: str, key: str, kind: str) -> tuple[int, int]:
+        """One channel's number (0: refused) and its family; if it is new, it is made."""
         self.make(instrument, [key], kind)
         known = self.known(instrument)
-        return known.channels.get(key, (0, False)) if known else (0, False)
+        return known.channels.get(key, (0, 0)) if known else (0, 0)
 
     def _find(self, instrument: str, keys: Keys) -> Taken:
         self.make(instrument, keys)
         known = self.known(instrument)
-        found = [known.channels.get(key, (0, False)) if known else (0, False) for key in keys]
+        found = [known.channels.get(key, (0, 0)) if known else (0, 0) for key in keys]
         return Taken(
             np.array([number for number, _ in found], np.int32),
-            np.array([demo for _, demo in found], np.bool_),
+            np.array([family for _, family in found], np.int8),
         )
 
 
@@ -118,7 +119,7 @@ class _Rosters(threading.local):
 _rosters = _Rosters()
 
 
-def of_edge(edge_id: int, revision: int) -> Roster:
+def of_edge(edge_id: int, revision: tuple[int, int]) -> Roster:
     """The roster of an edge at the revision that the current transaction sees."""
     roster = _rosters.by_edge.get(edge_id)
     if roster is None or roster.revision != revision:
@@ -157,7 +158,7 @@ def _look_up(edge_id: int, instruments: Collection[uuid.UUID]) -> dict[uuid.UUID
         )
     channels = Channel.objects.filter(instrument__in=found)
     for instrument, key, number, retention in channels.values_list("instrument", "key", "pk", "retention"):
-        found[instrument].channels[key] = (number, retention == "demo")
+        found[instrument].channels[key] = (number, NUMBERS[retention])
     return found
 
 
@@ -174,7 +175,7 @@ def _make_channels(instrument: str, known: Known, keys: list[str], kind: str) ->
     )
     found = Channel.objects.filter(instrument_id=instrument, key__in=keys)
     for key, number, kept in found.values_list("key", "pk", "retention"):
-        known.channels[key] = (number, kept == "demo")
+        known.channels[key] = (number, NUMBERS[kept])
 
 
 def _us(moment: datetime) -> int:

@@ -9,11 +9,12 @@ from psycopg import errors, sql
 
 from devices.readings import Flag
 from telemetry import binary, partitions
-from telemetry.columns import Columns, Int64s, days
-from telemetry.partitions import Partition
+from telemetry.columns import Columns, Int64s, days, joined
+from telemetry.families import SAMPLES
 
 AHEAD_US = 120_000_000  # a reading further ahead of the centre's clock is far off
 BEHIND = timedelta(days=366)  # and so is one that much older than anything kept
+NOTHING = np.empty(0, np.int64)
 MOVES_MAX = 100  # readings of one channel with one time but different values
 
 NEW, KNOWN, CONFLICT = range(3)  # how a reading stands to what is stored under its key
@@ -39,36 +40,38 @@ FOUND = (
 
 def judged(columns: Columns, now: datetime) -> Columns:
     """The same readings, those of a time that cannot be right flagged as far off."""
-    oldest, newest = near(now)
-    far = (columns.time > newest) | (columns.time < oldest)
+    bounds = np.array([near(now, family) for family in range(len(SAMPLES))])[columns.family]
+    far = (columns.time > bounds[:, 1]) | (columns.time < bounds[:, 0])
     if not far.any():
         return columns
     quality = columns.quality | np.where(far, np.int16(Flag.FAR), np.int16(0))
-    return Columns(columns.time, columns.value, columns.channel, quality, columns.demo, columns.text)
+    return Columns(columns.time, columns.value, columns.channel, quality, columns.family, columns.text)
 
 
-def near(now: datetime) -> tuple[int, int]:
-    """From when to when a time can be right, in µs of UTC."""
+def near(now: datetime, family: int = 0) -> tuple[int, int]:
+    """From when to when a time can be right, in µs of UTC, of what is kept as readings of a family are."""
     present = _us(now)
-    kept = timedelta(days=max(partitions.kept_days().values()))
+    kept = timedelta(days=partitions.tables()[SAMPLES[family]].days)
     return present - _us_of(kept + BEHIND), present + AHEAD_US
 
 
-def store(columns: Columns) -> None:
+def store(columns: Columns) -> Columns:
     """Write readings that were judged, inside a transaction. Those that are stored already stay as they are.
 
     Two readings of one channel with one time and the same value are one; another value is kept 1 µs later.
+    Returns the readings as they are stored, in the order of tables.
     Raises DataError for readings that cannot be stored through their own fault.
     """
     columns = columns.sorted()
     far = (columns.quality & Flag.FAR).astype(np.bool_)
+    stored = []
     for table, mask in (
-        ("sample", ~far & ~columns.demo),
-        ("sample_demo", ~far & columns.demo),
+        *((table, ~far & (columns.family == family)) for family, table in enumerate(SAMPLES)),
         ("sample_far", far),
     ):
         if mask.any():
-            _store_in(table, columns if mask.all() else columns.take(mask))
+            stored += _store_in(table, columns if mask.all() else columns.take(mask))
+    return joined(stored)
 
 
 def standing(columns: Columns) -> tuple[NDArray[np.int8], dict[int, float | str | None]]:
@@ -78,16 +81,11 @@ def standing(columns: Columns) -> tuple[NDArray[np.int8], dict[int, float | str 
     """
     fate = np.full(len(columns), NEW, np.int8)
     stands: dict[int, float | str | None] = {}
-    for table, rows in (
-        ("sample", ~columns.demo),
-        ("sample_demo", columns.demo),
-        ("sample_far", np.ones(len(columns), np.bool_)),
-    ):
-        index = np.flatnonzero(rows)
-        for number, other, value, text in _found(table, columns.take(index)) if len(index) else ():
-            fate[index[number]] = CONFLICT if other else KNOWN
+    for table in (*SAMPLES, "sample_far") if len(columns) else ():
+        for number, other, value, text in _found(table, columns):
+            fate[number] = CONFLICT if other else KNOWN
             if other:
-                stands[int(index[number])] = value if text is None else text
+                stands[number] = value if text is None else text
     _compare(columns, fate, stands)
     return fate, stands
 
@@ -112,26 +110,33 @@ def _compare(columns: Columns, fate: NDArray[np.int8], stands: dict[int, float |
                 stands[index] = before[0] if before[1] is None else before[1]
 
 
-def _store_in(table: str, columns: Columns) -> None:
+def _store_in(table: str, columns: Columns) -> list[Columns]:
     """What instruments stamped themselves is often told again: it need not be tried by COPY first."""
-    ensure_partitions(table, columns.time)
     told_again = (columns.quality & Flag.INSTRUMENT_TIME).astype(np.bool_)
     if not told_again.any():
-        _copy_or_merge(table, columns)
-        return
-    if not told_again.all():
-        _copy_or_merge(table, columns.take(~told_again))
-    _merge(table, columns.take(told_again))
+        return _copy_or_merge(table, columns)
+    stored = [] if told_again.all() else _copy_or_merge(table, columns.take(~told_again))
+    return stored + _merge(table, _not_elsewhere(table, columns.take(told_again)))
 
 
-def _copy_or_merge(table: str, columns: Columns) -> None:
+def _not_elsewhere(table: str, columns: Columns) -> Columns:
+    """Those that are not stored, as they are, in another family, which was their channel's class before."""
+    known = np.zeros(len(columns), np.bool_)
+    for other in set(SAMPLES) - {table}:
+        known[[number for number, differs, _, _ in _found(other, columns) if not differs]] = True
+    return columns.take(~known) if known.any() else columns
+
+
+def _copy_or_merge(table: str, columns: Columns) -> list[Columns]:
+    ensure_partitions(table, columns.time)
     try:
         with transaction.atomic():
             _copy(table, columns)
     except IntegrityError as error:
         if not isinstance(error.__cause__, errors.UniqueViolation):
             raise
-        _merge(table, columns)
+        return _merge(table, columns)
+    return [columns]
 
 
 def _copy(table: str, columns: Columns) -> None:
@@ -143,16 +148,16 @@ def _copy(table: str, columns: Columns) -> None:
             copy.write(block)
 
 
-def _merge(table: str, columns: Columns) -> None:
+def _merge(table: str, columns: Columns) -> list[Columns]:
     """Write what is not stored yet; what finds another value under its key moves on until it is free."""
+    stored = []
     for _ in range(MOVES_MAX):
-        if _inserted(table, columns) == len(columns):
-            return
-        others = _others(table, columns)
-        if not len(others):
-            return
-        columns = columns.take(others).moved(1)
         ensure_partitions(table, columns.time)
+        others = _others(table, columns) if _inserted(table, columns) < len(columns) else NOTHING
+        stored.append(columns.take(np.setdiff1d(np.arange(len(columns)), others)))
+        if not len(others):
+            return stored
+        columns = columns.take(others).moved(1)
     raise DataError(f"more than {MOVES_MAX} readings of channel {columns.channel[0]} have one time")
 
 
@@ -176,9 +181,9 @@ def _statement(form: str, table: str, columns: Columns) -> sql.Composed:
 
 def ensure_partitions(table: str, time: Int64s) -> None:
     """Make the partitions that rows of these times need, if this is a table of partitions."""
-    if table in partitions.kept_days():
+    if table in partitions.tables():
         epoch = date(1970, 1, 1)
-        partitions.ensure(Partition(table, epoch + timedelta(days=day)) for day in days(time))
+        partitions.ensure(partitions.holding(table, epoch + timedelta(days=day)) for day in days(time))
 
 
 def _us(moment: datetime) -> int:

@@ -13,6 +13,7 @@ from devices.readings import Flag
 from telemetry import binary, store as samples
 from telemetry.beside import StoredVector
 from telemetry.columns import Columns
+from telemetry.families import ALL_VECTORS, VECTORS
 
 ROWS = """
 unnest(%s::timestamptz[], %s::int4[], %s::int2[], %s::text[], %s::text[])
@@ -45,7 +46,6 @@ SELECT time, quality, labels, CASE WHEN first OR held <= %(values)s THEN "values
     ) AS asked WINDOW w AS (ORDER BY time)
 ) AS counted ORDER BY time
 """
-_TABLES = {"standard": "vector_sample", "demo": "vector_sample_demo"}  # by a channel's retention class
 
 
 class FoundVector(NamedTuple):
@@ -57,26 +57,26 @@ class FoundVector(NamedTuple):
     values: list[float | None] | None
 
 
-def store(vectors: Sequence[StoredVector], now: datetime) -> None:
+def store(vectors: Sequence[StoredVector], now: datetime) -> list[StoredVector]:
     """Write vectors, inside a transaction. Those that are stored already stay as they are.
 
     Two of one channel with one time and the same values are one; other values are kept 1 µs later.
-    Raises DataError for what cannot be stored through its own fault.
+    Returns them as they are stored, in the order of tables. Raises DataError for what cannot be stored
+    through its own fault.
     """
-    if not vectors:
-        return
     by_table: dict[str, list[StoredVector]] = {}
     for vector in sorted(judged(vectors, now), key=lambda vector: vector[:2]):
         by_table.setdefault(table_of(vector), []).append(vector)
-    for table in sorted(by_table):
-        _merge(table, by_table[table])
+    return [vector for table in sorted(by_table) for vector in _merge(table, by_table[table])]
 
 
 def judged(vectors: Sequence[StoredVector], now: datetime) -> list[StoredVector]:
     """The same, those of a time that cannot be right flagged as far off."""
-    oldest, newest = samples.near(now)
+    bounds = [samples.near(now, family) for family in range(len(VECTORS))]
     return [
-        vector if oldest <= vector.time <= newest else vector._replace(quality=vector.quality | Flag.FAR)
+        vector
+        if bounds[vector.family][0] <= vector.time <= bounds[vector.family][1]
+        else vector._replace(quality=vector.quality | Flag.FAR)
         for vector in vectors
     ]
 
@@ -85,7 +85,7 @@ def table_of(vector: StoredVector) -> str:
     """Where a vector that was judged is stored."""
     if vector.quality & Flag.FAR:
         return "vector_sample_far"
-    return "vector_sample_demo" if vector.demo else "vector_sample"
+    return VECTORS[vector.family]
 
 
 def shown(vectors: Sequence[StoredVector]) -> Columns:
@@ -98,22 +98,23 @@ def shown(vectors: Sequence[StoredVector]) -> Columns:
         np.full(count, np.nan),
         np.array([vector.channel for vector in vectors], np.int32),
         np.array([vector.quality for vector in vectors], np.int16),
-        np.array([vector.demo for vector in vectors], np.bool_),
+        np.array([vector.family for vector in vectors], np.int8),
         text,
     )
 
 
-def _merge(table: str, vectors: list[StoredVector]) -> None:
+def _merge(table: str, vectors: list[StoredVector]) -> list[StoredVector]:
     """Write what is not stored yet; what finds other values under its key moves on until it is free."""
+    stored: list[StoredVector] = []
     for _ in range(samples.MOVES_MAX):
         samples.ensure_partitions(table, np.array([vector.time for vector in vectors], np.int64))
         with binary.cursor() as cursor:
             cursor.execute(_statement(INSERT, table), arrays(vectors))
-            if cursor.rowcount == len(vectors):
-                return
-        vectors = [vector._replace(time=vector.time + 1) for vector in others(table, vectors)]
-        if not vectors:
-            return
+            conflicts = others(table, vectors) if cursor.rowcount < len(vectors) else []
+        stored += [vector for vector in vectors if vector not in conflicts]
+        if not conflicts:
+            return stored
+        vectors = [vector._replace(time=vector.time + 1) for vector in conflicts]
     raise DataError(f"more than {samples.MOVES_MAX} vectors of channel {vectors[0].channel} have one time")
 
 
@@ -127,7 +128,7 @@ def others(table: str, vectors: Sequence[StoredVector]) -> list[StoredVector]:
 def standing(vectors: Sequence[StoredVector]) -> list[int]:
     """How each stands to what is stored, or to an earlier one of these: store.NEW, KNOWN or CONFLICT."""
     fate = [samples.NEW] * len(vectors)
-    for table in ("vector_sample", "vector_sample_demo", "vector_sample_far") if vectors else ():
+    for table in (*VECTORS, "vector_sample_far") if vectors else ():
         with binary.cursor() as cursor:
             cursor.execute(_statement(FOUND, table), arrays(vectors))
             for number, other in cursor.fetchall():
@@ -160,7 +161,7 @@ def page(channel: Channel, start: datetime, end: datetime, limit: int, most: int
     """A channel's vectors from `start` until before `end`, the first `limit` or up to `most` values."""
     with connection.cursor() as cursor:
         cursor.execute(
-            _PAGE.format(table=_TABLES[channel.retention]),
+            _PAGE.format(table=ALL_VECTORS),
             {"channel": channel.pk, "start": start, "end": end, "limit": limit, "values": most},
         )
         return [FoundVector(*row) for row in cursor.fetchall()]

@@ -16,6 +16,7 @@ import redis
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
+from telemetry.families import SAMPLES, VECTORS
 from tests.servers import Postgres, Redis
 
 FOLDER = Path(tempfile.mkdtemp(prefix="labsite-tests-"))
@@ -69,7 +70,7 @@ def broker(redis_server: Redis) -> str:
     return redis_server.url
 
 
-SAMPLE_TABLES = [kind + term for kind in ("sample", "vector_sample") for term in ("", "_demo", "_far")]
+UNMANAGED = [*SAMPLES, *VECTORS, "sample_far", "vector_sample_far", "rollup_minute", "rollup_hour", "outbox"]
 TRANSACTIONAL = {
     "transactional_db",
     "django_db_reset_sequences",
@@ -79,12 +80,12 @@ TRANSACTIONAL = {
 
 
 @pytest.fixture(autouse=True)
-def sample_tables_emptied(
+def unmanaged_tables_emptied(
     request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[None]:
-    """What a test committed is cleared away; Django's flush does not know the sample tables."""
+    """What a test committed is cleared away; Django's flush does not know these tables."""
     yield
     marker = request.node.get_closest_marker("django_db")
     if TRANSACTIONAL.intersection(request.fixturenames) or (marker and marker.kwargs.get("transaction")):
         with django_db_blocker.unblock(), connection.cursor() as cursor:
-            cursor.execute(f"TRUNCATE {', '.join(SAMPLE_TABLES)}")
+            cursor.execute(f"TRUNCATE {', '.join(UNMANAGED)}")

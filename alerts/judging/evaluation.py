@@ -114,7 +114,7 @@ def _split(news: News, now: datetime) -> tuple[Columns, Columns]:
     if is_far.any():
         is_late |= is_far & (flags & Flag.INSTRUMENT_TIME).astype(np.bool_)
         time = np.where(is_far, np.int64(present), columns.time)
-        columns = Columns(time, columns.value, columns.channel, columns.quality, columns.demo, columns.text)
+        columns = Columns(time, columns.value, columns.channel, columns.quality, columns.family, columns.text)
     if not is_late.any():
         return columns, columns.take(is_late)
     return columns.take(~is_late), columns.take(is_late & ~is_far)

@@ -13,6 +13,7 @@ from alerts.judging.conditions import Bools, Int64s, Truths
 from alerts.judging.rulebook import Book
 from devices.readings import Quality
 from telemetry.columns import Columns
+from telemetry.families import SAMPLES
 from telemetry.times import moment
 
 QUALITY_MASK = 3
@@ -91,13 +92,12 @@ def _series(
     channels: NDArray[np.int32], start: int, end: int, of: Columns
 ) -> dict[int, tuple[Int64s, NDArray[np.float64]]]:
     """The good readings of channels in a time, as stored."""
-    tables = ["sample_demo"] if of.demo.all() else ["sample", "sample_demo"] if of.demo.any() else ["sample"]
     found: dict[int, list[tuple[int, float]]] = defaultdict(list)
     with connection.cursor() as cursor:
-        for table in tables:
+        for table in np.unique(of.family).tolist():
             cursor.execute(
                 "SELECT channel_id, (extract(epoch FROM time) * 1000000)::int8, value"  # noqa: S608
-                f" FROM {table} WHERE channel_id = ANY(%s) AND time BETWEEN %s AND %s"
+                f" FROM {SAMPLES[table]} WHERE channel_id = ANY(%s) AND time BETWEEN %s AND %s"
                 " AND quality & 3 = 0 AND value IS NOT NULL ORDER BY channel_id, time",
                 [channels.tolist(), moment(max(start, 0)), moment(end)],
             )

@@ -24,7 +24,6 @@ from telemetry.times import moment
 CHANNELS_MAX = 200
 READINGS_MAX = 20_000_000
 QUALITY_MASK = 3
-TABLES = {"standard": "sample", "demo": "sample_demo"}  # by a channel's retention class
 
 # One row of what COPY gives: a count of fields, then each behind its length.
 ROW = np.dtype(
@@ -41,12 +40,12 @@ ROW = np.dtype(
 HEAD = len(binary.COPY_HEAD)
 COPY = """
 COPY (
-    SELECT (extract(epoch FROM time) * 1000000)::int8, coalesce(value, 'NaN'), quality FROM {table}
+    SELECT (extract(epoch FROM time) * 1000000)::int8, coalesce(value, 'NaN'), quality FROM samples
     WHERE channel_id = {channel} AND time >= '{start}' AND time < '{end}' ORDER BY time
 ) TO STDOUT (FORMAT binary)
 """
 TEXTS = """
-SELECT (extract(epoch FROM time) * 1000000)::int8, text, quality FROM {table}
+SELECT (extract(epoch FROM time) * 1000000)::int8, text, quality FROM samples
 WHERE channel_id = %s AND time >= %s AND time < %s ORDER BY time
 """
 
@@ -73,9 +72,9 @@ def run(rule: Rule, since: datetime, until: datetime) -> Backtest:
     """Raises Refused for a rule that history cannot answer, or that would ask too much of it."""
     found = Backtest()
     if rule.kind in OF_CHANNELS:
-        for watch, what, table in _watches(rule):
+        for watch, what in _watches(rule):
             found.channels += 1
-            turns, readings = _channel(watch, table, since, until)
+            turns, readings = _channel(watch, since, until)
             found.readings += readings
             _add(found, what, turns, until)
             if found.readings > READINGS_MAX:
@@ -90,8 +89,8 @@ def run(rule: Rule, since: datetime, until: datetime) -> Backtest:
     return found
 
 
-def _watches(rule: Rule) -> list[tuple[Watch, str, str]]:
-    """The rule on each of its channels, what that is called, and the table of its readings."""
+def _watches(rule: Rule) -> list[tuple[Watch, str]]:
+    """The rule on each of its channels, and what that is called."""
     instruments = {
         each.pk: each
         for each in Instrument.objects.filter(retired_at=None)
@@ -100,28 +99,26 @@ def _watches(rule: Rule) -> list[tuple[Watch, str, str]]:
     rows = Channel.objects.filter(instrument__in=instruments).exclude(kind="vector").order_by("pk")
     overrides = {each.channel_id: each for each in Override.objects.filter(rule=rule)} if rule.pk else {}
     chosen = []
-    for row in rows.values_list("pk", "instrument_id", "key", "label", "unit", "kind", "digits", "retention"):
-        where, retention = Place(*row[:-1]), row[-1]
+    for row in rows.values_list("pk", "instrument_id", "key", "label", "unit", "kind", "digits"):
+        where = Place(*row)
         override = overrides.get(where.id)
         if rulebook.watches_channel(rule, where) and (override is None or override.enabled):
             interval = instruments[where.instrument].interval
             what = f"{instruments[where.instrument]} {where.label}"
-            chosen.append((rulebook.watch(rule, where, interval, override), what, TABLES[retention]))
+            chosen.append((rulebook.watch(rule, where, interval, override), what))
     if len(chosen) > CHANNELS_MAX:
         raise Refused(f"it watches {len(chosen)} channels; at most {CHANNELS_MAX} can be tried at once")
     return chosen
 
 
-def _channel(watch: Watch, table: str, since: datetime, until: datetime) -> tuple[list[Turn], int]:
-    time, truth = (
-        _texts(watch, table, since, until) if watch.is_of_text else _numbers(watch, table, since, until)
-    )
+def _channel(watch: Watch, since: datetime, until: datetime) -> tuple[list[Turn], int]:
+    time, truth = _texts(watch, since, until) if watch.is_of_text else _numbers(watch, since, until)
     return conditions.walk_all(Memory(), watch.delays, time, truth), len(time)
 
 
-def _numbers(watch: Watch, table: str, since: datetime, until: datetime) -> tuple[Int64s, Truths]:
+def _numbers(watch: Watch, since: datetime, until: datetime) -> tuple[Int64s, Truths]:
     start = since - timedelta(microseconds=watch.window) if watch.rule.kind == RuleKind.RATE else since
-    rows = _rows(table, watch.place.id, start, until)
+    rows = _rows(watch.place.id, start, until)
     time, value = rows["time"].astype(np.int64), rows["value"].astype(np.float64)
     good = (rows["quality"].astype(np.int16) & QUALITY_MASK) == Quality.GOOD
     if watch.rule.kind == RuleKind.STALE:
@@ -139,16 +136,16 @@ def _numbers(watch: Watch, table: str, since: datetime, until: datetime) -> tupl
     return time[asked], truth[asked]
 
 
-def _rows(table: str, channel: int, start: datetime, end: datetime) -> NDArray[np.void]:
-    statement = COPY.format(table=table, channel=int(channel), start=start.isoformat(), end=end.isoformat())
+def _rows(channel: int, start: datetime, end: datetime) -> NDArray[np.void]:
+    statement = COPY.format(channel=int(channel), start=start.isoformat(), end=end.isoformat())
     with binary.cursor() as cursor, cursor.copy(statement) as copy:
         raw = b"".join(bytes(block) for block in copy)
     return np.frombuffer(raw[HEAD : len(raw) - len(binary.COPY_TAIL)], ROW)
 
 
-def _texts(watch: Watch, table: str, since: datetime, until: datetime) -> tuple[Int64s, Truths]:
+def _texts(watch: Watch, since: datetime, until: datetime) -> tuple[Int64s, Truths]:
     with connection.cursor() as cursor:
-        cursor.execute(TEXTS.format(table=table), [watch.place.id, since, until])
+        cursor.execute(TEXTS, [watch.place.id, since, until])
         rows = cursor.fetchall()
     time = np.array([row[0] for row in rows], np.int64)
     truth = np.array(

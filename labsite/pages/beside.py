@@ -6,12 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import connection
-from django.db.models import Manager
 from django.utils.translation import gettext as _
 
 from devices import numbers
 from devices.models import Channel, Instrument, Run
-from telemetry.models import Event, VectorReading, VectorSample, VectorSampleDemo
+from telemetry.models import AnyVector, Event, VectorReading
 
 CURRENT = ("pending", "running", "paused")
 EVENTS = 10
@@ -19,7 +18,6 @@ RUNS = 5
 FIELDS = 16  # of a run, as far as they are shown
 BARS_MOST = 200  # of more values a line is drawn
 HEIGHT = 100.0
-VECTORS: Mapping[str, Manager[Any]] = {"standard": VectorSample.objects, "demo": VectorSampleDemo.objects}
 
 _CURRENT_RUNS = """
 SELECT DISTINCT ON (instrument_id) instrument_id::text, coalesce(nullif(title, ''), key), state, progress
@@ -229,7 +227,7 @@ class Beside:
 def _newest(channel: Channel, now: datetime) -> VectorShown | None:
     """Its latest reading says when that was; a stored one may have moved by a few µs."""
     at = channel.latest.time
-    stored = VECTORS[channel.retention].filter(
+    stored = AnyVector.objects.filter(
         channel_id=channel.pk, time__gte=at, time__lt=at + timedelta(milliseconds=1)
     )
     vector = stored.order_by("-time").first()

@@ -466,7 +466,7 @@ def test_a_live_batch_costs_no_statement_per_instrument(tmp_path: Path) -> None:
     assert 5 < len(statements) <= 20  # 4 of them to judge the alarms
 
 
-def test_what_a_failed_transaction_made_is_forgotten(committed: None) -> None:
+def test_what_a_failed_transaction_made_is_forgotten(transactional_db: None) -> None:
     bench = edge()
     bath = instrument(bench)
     sent = parcel(batch(bath, "new", (at(-1), 1.0)))
@@ -483,7 +483,7 @@ def test_what_a_failed_transaction_made_is_forgotten(committed: None) -> None:
     assert stored(bath, "new") == [(-1, 1.0)]
 
 
-def test_the_pages_hear_of_a_live_parcel_after_its_commit(committed: None) -> None:
+def test_the_pages_hear_of_a_live_parcel_after_its_commit(transactional_db: None) -> None:
     bench = edge()
     bath = instrument(bench)
     with psycopg.connect(url(), autocommit=True) as listener:
@@ -495,7 +495,7 @@ def test_the_pages_hear_of_a_live_parcel_after_its_commit(committed: None) -> No
     assert heard == [str(bench.pk)]
 
 
-def test_two_workers_at_once_store_each_reading_once(committed: None) -> None:
+def test_two_workers_at_once_store_each_reading_once(transactional_db: None) -> None:
     bench, other = edge(), edge("other")
     bath, oven = instrument(bench), instrument(other, "oven")
     parcels: list[tuple[Edge, Parcel]] = []

@@ -405,7 +405,7 @@ def test_a_push_costs_no_statement_for_each_reading(
     assert len(stored()) == 600
 
 
-def test_pages_hear_of_what_is_new(committed: None) -> None:
+def test_pages_hear_of_what_is_new(transactional_db: None) -> None:
     source()
     api = factories.token_client(factories.person(), "push")
     with psycopg.connect(url(), autocommit=True) as listener:
@@ -418,7 +418,7 @@ def test_pages_hear_of_what_is_new(committed: None) -> None:
     assert heard == [str(Edge.objects.get(name=PUSH_EDGE).pk)] * 2
 
 
-def test_two_who_push_at_once_store_each_reading_once(committed: None) -> None:
+def test_two_who_push_at_once_store_each_reading_once(transactional_db: None) -> None:
     source()
     source("Second")
     user = factories.person()

@@ -11,7 +11,8 @@ from rest_framework.test import APIClient
 
 from devices.models import Channel, Instrument, Run
 from devices.readings import Flag, Quality
-from telemetry import api as doors, partitions
+from telemetry import partitions
+from telemetry.api import vectors as doors
 from telemetry.models import Event
 from tests import factories
 

@@ -64,7 +64,7 @@ def test_arrays_with_and_without_nulls_have_their_length_in_their_head() -> None
 
 def test_the_newest_of_a_channel_is_the_last_to_arrive() -> None:
     late = columns([(5, 1.0, 0, None), (3, 2.0, 0, None)])
-    other = Columns(late.time, late.value, late.channel - 1, late.quality, late.demo)
+    other = Columns(late.time, late.value, late.channel - 1, late.quality, late.family)
     newest = joined([late, other]).newest()
     assert list(zip(newest.channel, newest.value, strict=True)) == [(6, 2.0), (7, 2.0)]
 
@@ -91,7 +91,7 @@ def test_a_batch_is_taken_or_malformed_and_nothing_else(told: Batch, shift: int)
     named = [str(bath.pk) if name == "bath" else name for name in told.instruments]
     whole = Batch(named, told.keysets, told.rows, told.values, told.qualities, told.texts, told.seen)
     try:
-        taken = intake(whole, shift, Roster(bench.pk, 0))
+        taken = intake(whole, shift, Roster(bench.pk, (0, 0)))
     except Malformed:
         return
     assert len(taken.columns) <= len(told.values)

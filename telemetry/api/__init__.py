@@ -1,0 +1,15 @@
+"""The API of what was measured."""
+
+from rest_framework.routers import BaseRouter
+
+from telemetry.api.happenings import EventViewSet, RunViewSet
+from telemetry.api.samples import SampleViewSet
+from telemetry.api.vectors import VectorViewSet
+
+
+def register(router: BaseRouter) -> None:
+    """Add this app's routes."""
+    router.register("samples", SampleViewSet, basename="sample")
+    router.register("vectors", VectorViewSet, basename="vector")
+    router.register("events", EventViewSet)
+    router.register("runs", RunViewSet)
