@@ -20,13 +20,13 @@ from django.db import models
 
 from alerts.judging.rulebook import OF_CHANNELS
 from alerts.models import Contact, Override, Route, RouteStep, Rule
-from alerts.notices.secrets import NO_CONTACTS
 from alerts.rules import kinds
 from alerts.rules.kinds import Wrong, is_given, too_long
 from alerts.rules.scope import watches
 from devices import drivers
 from devices.drivers.base import SECRET_NAME, UNSTORABLE
 from devices.models import tag as tag_form
+from devices.secrets import RESERVED
 
 # !id or #alias of a room, @name of a person, and their server; ids of new rooms have none.
 MATRIX = re.compile(r"[!#@][^\s:]+:[^\s:]+(:\d+)?|![\w-]{43}")
@@ -134,7 +134,7 @@ def _wrong_place(contact: Contact) -> Wrong:
     if contact.secret and not SECRET_NAME.fullmatch(contact.secret):
         # Not said again: a person may have written the password itself.
         yield "secret", "only its name belongs here: capitals, digits and underscores, such as MAIL_1"
-    elif contact.secret in NO_CONTACTS:
+    elif contact.secret in RESERVED:
         yield "secret", f"LABSITE_SECRET_{contact.secret} is Labsite's own: name another one"
     if contact.transport not in TRANSPORTS:
         yield "transport", f"no transport {contact.transport!r}; there are {', '.join(TRANSPORTS)}"

@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import Any
 
 from alerts.models import Contact, Priority
-from alerts.notices import secrets
 from alerts.notices.transports.base import TransportError
 from alerts.notices.words import Message
+from devices import secrets
 from devices.errors import ConfigurationError
 
 PATIENCE = 8.0

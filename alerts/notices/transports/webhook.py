@@ -14,9 +14,9 @@ import requests
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
 
 from alerts.models import Contact
-from alerts.notices import secrets
 from alerts.notices.transports.base import TransportError
 from alerts.notices.words import Message
+from devices import secrets
 from devices.errors import ConfigurationError
 
 VERSION = 1

@@ -1,4 +1,4 @@
-"""Secrets of contacts: named in the database, found in this process's environment, never written anywhere."""
+"""Secrets of the centre: named in the database, found in this process's environment, never written anywhere."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 from devices.errors import ConfigurationError
 
 NAME = re.compile(r"[A-Z0-9_]+")
-NO_CONTACTS = ("KEY",)  # LABSITE_SECRET_KEY signs sessions
+RESERVED = ("KEY",)  # LABSITE_SECRET_KEY signs sessions
 
 
 def of(name: str, environment: Mapping[str, str] = os.environ) -> str:
@@ -19,7 +19,7 @@ def of(name: str, environment: Mapping[str, str] = os.environ) -> str:
     if not NAME.fullmatch(name):
         raise ConfigurationError("a secret is named by capitals, digits and underscores")
     variable = f"LABSITE_SECRET_{name}"
-    if name in NO_CONTACTS:
+    if name in RESERVED:
         raise ConfigurationError(f"{variable} is Labsite's own: name another secret")
     if path := environment.get(f"{variable}_FILE", ""):
         return _in_file(variable, path)

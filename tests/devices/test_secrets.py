@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.notices import secrets
+from devices import secrets
 from devices.errors import ConfigurationError
 
 
