@@ -1,4 +1,4 @@
-"""Secrets of the centre: named in the database, found in this process's environment, never written anywhere."""
+"""Secrets of the centre: named in the database, found in this process's environment, never written down."""
 
 import os
 import re
