@@ -36,8 +36,14 @@ os.environ["LABSITE_BROKER_URL"] = REDIS.url
 os.environ["DJANGO_SETTINGS_MODULE"] = "labsite.settings"
 
 
-def pytest_configure() -> None:
-    django.setup()
+def pytest_configure(config: pytest.Config) -> None:
+    """Of several workers each has servers of its own: they must not find what is meant for this process."""
+    if getattr(config.option, "numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
+        for name in [name for name in os.environ if name.startswith(("LABSITE_", "DJANGO_"))]:
+            if name not in FOR_TESTS:
+                del os.environ[name]
+    else:
+        django.setup()
 
 
 @pytest.fixture(scope="session")
