@@ -1,0 +1,1 @@
+"""The interfaces of the programs that Labsite replaces: their clients carry on, but for the address."""
