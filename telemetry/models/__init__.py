@@ -24,6 +24,7 @@ from telemetry.models.readings import (
     VectorSampleFar,
     VectorSampleLong,
 )
+from telemetry.models.replaced import ReplacedInterface
 from telemetry.models.rollups import DirtyBucket, Rollup, RollupHour, RollupMark, RollupMinute
 from telemetry.models.sinks import SetAside, Sink
 
@@ -40,6 +41,7 @@ __all__ = [
     "PolicyState",
     "Reading",
     "RejectedBatch",
+    "ReplacedInterface",
     "Rollup",
     "RollupHour",
     "RollupMark",
