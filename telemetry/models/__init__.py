@@ -25,7 +25,15 @@ from telemetry.models.readings import (
     VectorSampleLong,
 )
 from telemetry.models.replaced import ReplacedInterface
-from telemetry.models.rollups import DirtyBucket, Rollup, RollupHour, RollupMark, RollupMinute
+from telemetry.models.rollups import (
+    DirtyBucket,
+    DropMark,
+    FormerClass,
+    Rollup,
+    RollupHour,
+    RollupMark,
+    RollupMinute,
+)
 from telemetry.models.sinks import SetAside, Sink
 
 __all__ = [
@@ -36,7 +44,9 @@ __all__ = [
     "DefinitionMark",
     "Delivery",
     "DirtyBucket",
+    "DropMark",
     "Event",
+    "FormerClass",
     "Gap",
     "PolicyState",
     "Reading",

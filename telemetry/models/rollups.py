@@ -2,6 +2,8 @@
 
 from django.db import models
 
+from devices.models import Channel
+
 
 class Rollup(models.Model):
     """What a channel said in one bucket of time.
@@ -70,6 +72,36 @@ class DirtyBucket(models.Model):
 
     class Meta:
         db_table = "rollup_dirty"
+        indexes = [models.Index(fields=["channel_id", "bucket"], name="dirty_of_channel")]
 
     def __str__(self) -> str:
         return f"{self.channel_id} at {self.bucket}"
+
+
+class DropMark(models.Model):
+    """Partitions of a table up to here were dropped: roll-ups of that time stand, whatever comes in late."""
+
+    table_name = models.CharField(max_length=40, primary_key=True)
+    through = models.DateTimeField()
+
+    class Meta:
+        db_table = "drop_mark"
+
+    def __str__(self) -> str:
+        return f"{self.table_name} up to {self.through}"
+
+
+class FormerClass(models.Model):
+    """A retention class that a channel had until then: its readings of that time are in that family. Written
+    by a trigger of the database (migration 0005)."""
+
+    pk = models.CompositePrimaryKey("channel_id", "retention")
+    channel = models.ForeignKey(Channel, models.CASCADE, db_index=False, related_name="+")
+    retention = models.CharField(max_length=20)
+    until = models.DateTimeField()
+
+    class Meta:
+        db_table = "former_class"
+
+    def __str__(self) -> str:
+        return f"{self.channel_id}: {self.retention} until {self.until}"
