@@ -53,6 +53,14 @@ def env_address(name: str, default: str) -> str:
         raise BadSetting(f"{name} is {text!r}; write an IP address of this machine") from None
 
 
+def env_networks(name: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Networks such as 192.168.1.0/24, apart by blanks."""
+    try:
+        return tuple(ipaddress.ip_network(word) for word in env_text(name).split())
+    except ValueError as error:
+        raise BadSetting(f"{name}: {error}; write networks such as 192.168.1.0/24, apart by blanks") from None
+
+
 def env_key(name: str, default: Callable[[], str]) -> bytes:
     """32 bytes, written as 64 hexadecimal digits."""
     try:

@@ -8,8 +8,18 @@ from csp.constants import NONE, SELF
 from django.templatetags.static import static
 
 from devices import logs
-from labsite import hosts, keys
-from labsite.env import BadSetting, env_address, env_bool, env_choice, env_int, env_key, env_secret, env_text
+from labsite import __version__, hosts, keys
+from labsite.env import (
+    BadSetting,
+    env_address,
+    env_bool,
+    env_choice,
+    env_int,
+    env_key,
+    env_networks,
+    env_secret,
+    env_text,
+)
 from labsite.onebox.postgres import Cluster
 from labsite.onebox.redis import Broker
 
@@ -17,6 +27,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env_text("LABSITE_DATA", str(BASE_DIR / "var"))).expanduser().resolve()
 
 DEBUG = False
+VERSION = __version__
 SECRET_KEY = env_secret("LABSITE_SECRET_KEY") or keys.kept(DATA_DIR / "secret.key")
 EDGE_MASTER_KEY = env_key("LABSITE_EDGE_MASTER_KEY", lambda: keys.kept(DATA_DIR / "edges.key"))
 
@@ -241,6 +252,10 @@ PUBLIC_URL = env_text("LABSITE_PUBLIC_URL").rstrip("/")
 SMTP_URL = env_secret("LABSITE_SMTP_URL")
 MAIL_FROM = env_text("LABSITE_MAIL_FROM")
 DEADMAN_URL = env_secret("LABSITE_DEADMAN_URL")
+
+# ---- Prometheus: who may scrape without a token
+
+METRICS_NETWORKS = env_networks("LABSITE_METRICS_NETWORKS")
 
 # ---- Logs
 

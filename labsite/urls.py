@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, URLResolver, include, path
 
+from labsite.metrics.views import InstrumentMetrics, Metrics, OwnMetrics
 from labsite.pages import alarm_views, views
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -25,4 +26,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/login/", views.admin_login),
     path("admin/", admin.site.urls),
     path("api/v1/", include("labsite.api")),
+    path("metrics", Metrics.as_view(), name="metrics"),
+    path("metrics/labsite", OwnMetrics.as_view(), name="metrics-labsite"),
+    path("metrics/instruments", InstrumentMetrics.as_view(), name="metrics-instruments"),
 ]

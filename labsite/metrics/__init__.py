@@ -1,0 +1,1 @@
+"""What Prometheus is shown: Labsite itself, and what its instruments say now."""
