@@ -133,6 +133,24 @@ class Assignment(models.Model):
         return f"{self.instrument_id} at {self.edge_id} from {self.since}"
 
 
+class Cadence(models.Model):
+    """How an instrument was to be polled from a time on; a trigger notes each change (migration 0007)."""
+
+    instrument = models.ForeignKey(Instrument, models.CASCADE, db_index=False, related_name="cadences")
+    edge = models.ForeignKey(Edge, models.CASCADE, db_index=False, related_name="+")
+    since = models.DateTimeField()
+    interval = models.FloatField()
+    in_service = models.BooleanField()  # and not retired
+    polled = models.BooleanField()  # by an edge; else it pushes, and nothing is ever due
+
+    class Meta:
+        ordering = ["instrument", "since"]
+        constraints = [models.UniqueConstraint(fields=["instrument", "since"], name="one_cadence_per_time")]
+
+    def __str__(self) -> str:
+        return f"{self.instrument_id} every {self.interval:g} s from {self.since}"
+
+
 class Channel(models.Model):
     """One quantity an instrument reports. Its number is what a sample carries."""
 

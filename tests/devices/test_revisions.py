@@ -6,10 +6,11 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.utils import timezone
 
 from devices.listener import own_connection
-from devices.models import Assignment, Edge, Instrument
+from devices.models import Assignment, Cadence, Edge, Instrument
 
 pytestmark = pytest.mark.django_db
 
@@ -96,6 +97,56 @@ def test_a_new_instrument_may_bring_readings_from_before_it_was_enrolled(edge: E
     assignment = Assignment.objects.get(instrument=bare(edge=edge))
     assert assignment.since.year == 1970
     assert assignment.until is None
+
+
+def cadences(instrument: Instrument) -> list[tuple[str, float, bool, bool]]:
+    rows = Cadence.objects.filter(instrument=instrument).select_related("edge").order_by("since")
+    return [(row.edge.name, row.interval, row.in_service, row.polled) for row in rows]
+
+
+def earlier(instrument: Instrument) -> None:
+    """What was noted so far was noted an hour before: in one transaction all has one time."""
+    rows = Cadence.objects.filter(instrument=instrument)
+    rows.update(since=F("since") - timedelta(hours=1))
+
+
+def test_each_change_of_what_is_due_is_noted(edge: Edge) -> None:
+    instrument = bare(edge=edge)
+    row = Instrument.objects.filter(pk=instrument.pk)
+    other = Edge.objects.create(name="other")
+    for change in (
+        {"interval": 5.0},
+        {"in_service": False},
+        {"in_service": True},
+        {"edge": other},
+        {"retired_at": timezone.now()},
+        {"driver": "push", "retired_at": None},
+    ):
+        earlier(instrument)
+        row.update(**change)
+    assert cadences(instrument) == [
+        ("bench", 1.0, True, True),
+        ("bench", 5.0, True, True),
+        ("bench", 5.0, False, True),
+        ("bench", 5.0, True, True),
+        ("other", 5.0, True, True),
+        ("other", 5.0, False, True),
+        ("other", 5.0, True, False),
+    ]
+
+
+def test_what_changes_nothing_of_what_is_due_is_not_noted(edge: Edge) -> None:
+    instrument = bare(edge=edge)
+    earlier(instrument)
+    instrument.name = "Bath 2"
+    instrument.save()
+    assert len(cadences(instrument)) == 1
+
+
+def test_of_two_changes_at_once_the_last_is_noted(edge: Edge) -> None:
+    instrument = bare(edge=edge)
+    Instrument.objects.filter(pk=instrument.pk).update(interval=9.0)
+    assert cadences(instrument) == [("bench", 9.0, True, True)]
 
 
 @pytest.mark.django_db(transaction=True)
