@@ -9,6 +9,10 @@ class LinkError(DriverError):
     """The link is gone or silent: close it, connect again later."""
 
 
+class InUse(LinkError):
+    """Somebody else has the instrument, or the way to it, to himself: try again later."""
+
+
 class ReplyError(DriverError):
     """The instrument answered something unusable: a bad reading, but the link is kept."""
 

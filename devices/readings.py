@@ -1,7 +1,7 @@
 """What an instrument says: readings (one channel at one time, and how far to trust it), events and runs."""
 
 from collections.abc import Iterable, Mapping
-from enum import IntEnum, IntFlag
+from enum import IntEnum, IntFlag, StrEnum
 from functools import partial
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -23,6 +23,36 @@ class Flag(IntFlag):
     INSTRUMENT_TIME = 16  # stamped by the instrument itself, not by the edge
     CLOCK_UNSURE = 32  # the edge's clock had not been compared with the centre's, or disagreed with it
     FAR = 64  # beyond the centre's present by more than two minutes
+
+
+class GapReason(StrEnum):
+    """Why readings are missing: the word that a gap carries, and what it `means`.
+
+    Edges tell the first of them; those of COMPUTED follow from what the centre knows, when it is asked.
+    """
+
+    means: str
+
+    def __new__(cls, word: str, means: str) -> "GapReason":
+        reason = str.__new__(cls, word)
+        reason._value_ = word
+        reason.means = means
+        return reason
+
+    NOT_CONNECTED = "not connected", "the instrument could not be reached, or gave no answer"
+    IN_USE = "in use", "another program or person has the instrument, or its port, to itself"
+    OVERRUN = "overrun", "a poll was due while the one before was under way, or the machine stood still"
+    NOT_RUNNING = "not running", "the edge was not running: from its last commit before to its first reading"
+    UNSAVED = "unsaved", "read in the last seconds before the edge was killed or lost power, not saved yet"
+    OVERFLOW = "overflow", "the edge's spool was full of what the centre did not take: the oldest went"
+    TORN = "torn", "the edge's spool, or a part of it, could not be read any more"
+    OUT_OF_SERVICE = "out of service", "it was taken out of service: nobody polled it"
+    EDGE_SILENT = "edge silent", "the edge is not heard; what it reads meanwhile comes later"
+    ON_ITS_WAY = "on its way", "the edge has readings of this time that the centre does not have yet"
+
+
+AWAY = (GapReason.NOT_CONNECTED, GapReason.IN_USE)  # the instrument cannot be had
+COMPUTED = (GapReason.OUT_OF_SERVICE, GapReason.EDGE_SILENT, GapReason.ON_ITS_WAY)
 
 
 class Vector(NamedTuple):

@@ -14,12 +14,11 @@ from alerts.judging.rulebook import Book
 from alerts.models import Alarm, Rule, RuleKind
 from devices.edges import microseconds
 from devices.models import Instrument
-from devices.readings import Quality
+from devices.readings import AWAY, Quality
 from telemetry.columns import Columns
 from telemetry.intake import NamedGap
 from telemetry.times import moment
 
-NOT_CONNECTED = "not connected"  # the edge's word for a gap
 QUALITY_MASK = 3
 SHARE = 0.5  # of an instrument's channels, at least, a row is that says nothing of any
 LEAST = 2
@@ -65,7 +64,7 @@ def _points(
     """What this parcel says of the instruments it matters for: in order, TRUE where they could not be had."""
     points: dict[UUID, Points] = defaultdict(list)
     for gap in gaps:
-        if gap.instrument and not gap.key and gap.reason == NOT_CONNECTED:
+        if gap.instrument and not gap.key and gap.reason in AWAY:
             points[UUID(gap.instrument)].append((microseconds(gap.start), Truth.TRUE))
     rows = _rows(book, columns, {pk for pk in (*lost, *points) if pk})
     for instrument, said in rows.items():

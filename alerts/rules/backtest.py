@@ -16,7 +16,7 @@ from alerts.models import Override, Rule, RuleKind
 from devices.edges import microseconds
 from devices.errors import Refused
 from devices.models import Channel, Instrument
-from devices.readings import Quality
+from devices.readings import AWAY, Quality
 from telemetry import binary
 from telemetry.models import Event, Gap
 from telemetry.times import moment
@@ -174,7 +174,7 @@ def _events(rule: Rule, since: datetime, until: datetime, found: Backtest) -> No
 
 
 def _connections(rule: Rule, since: datetime, until: datetime, found: Backtest) -> None:
-    gaps = Gap.objects.filter(end__gt=since, start__lt=until, reason="not connected", key="")
+    gaps = Gap.objects.filter(end__gt=since, start__lt=until, reason__in=AWAY, key="")
     delays = rulebook.delays_of(rule)
     for gap in gaps.exclude(instrument=None).select_related("instrument").order_by("start"):
         if gap.instrument and rulebook.watches_instrument(rule, gap.instrument):

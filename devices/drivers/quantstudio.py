@@ -25,7 +25,7 @@ from devices.drivers.quantstudio_queries import (
 )
 from devices.drivers.quantstudio_recall import Recall
 from devices.drivers.quantstudio_wire import Conversation, Refusal, proof
-from devices.errors import ConfigurationError, LinkError, ReplyError
+from devices.errors import ConfigurationError, InUse, LinkError, ReplyError
 from devices.links import pins
 from devices.links.base import Link
 from devices.links.stream import StreamLink
@@ -204,6 +204,9 @@ class QuantStudio(Driver):
                     f"the machine does not give access level {level}: {refusal}; it may need a password "
                     "(option password) or another setting of its network access"
                 ) from None
+            if refusal.kind in {"ExclusiveAccessGiven", "AccessGiven"}:
+                url = self.link.address.url
+                raise InUse(f"{url}: somebody else has access to himself: {refusal}") from None
             raise
 
     async def _subscribe(self, conversation: Conversation) -> None:

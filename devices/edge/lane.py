@@ -16,6 +16,7 @@ from devices.edge.health import Tally
 from devices.edge.recorder import Recorder
 from devices.edge.session import Session
 from devices.errors import LinkError
+from devices.readings import GapReason
 from devices.wire import Gap, Order
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class Ticker:
         """All ticks missed in one go are one gap."""
         now = self._clock.now()
         start = now - int((self._loop.time() - self._missed_from) * SECOND)
-        gap = Gap(self.session.order.instrument, "", min(start, now), now, "overrun", self._missed)
+        gap = Gap(self.session.order.instrument, "", min(start, now), now, GapReason.OVERRUN, self._missed)
         self._recorder.gap(gap)
         self._missed = 0
 

@@ -16,7 +16,7 @@ from typing import Any
 from devices import wire
 from devices.edge.clock import SECOND, Clock, mono
 from devices.edge.spool import DiskTrouble, Row, Spool
-from devices.readings import Event, Flag, Quality, Reading, Run, Said, Vector
+from devices.readings import Event, Flag, GapReason, Quality, Reading, Run, Said, Vector
 from devices.wire import Batch, EventRow, Gap, RunRow, VectorRow
 
 logger = logging.getLogger(__name__)
@@ -336,7 +336,7 @@ class Recorder:
             lost = self._held.popleft()
             self._held_bytes -= len(lost.packed)
             start = self._lost.start if self._lost else lost.first
-            self._lost = Gap("", "", start, lost.last, "overflow")
+            self._lost = Gap("", "", start, lost.last, GapReason.OVERFLOW)
 
     def _save(self, covered: int, covered_mono: int) -> None:
         gaps = [*self._spool.take_gaps(), *([self._lost] if self._lost else [])]

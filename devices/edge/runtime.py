@@ -20,6 +20,7 @@ from devices.edge.recorder import Recorder
 from devices.edge.settings import Settings
 from devices.edge.spool import DiskTrouble, Spool, State
 from devices.edge.uplink import Identity, Post, Uplink, UplinkThread
+from devices.readings import GapReason
 from devices.wire import Ack, Book, Gap, Poll, Stop, Tried, Welcome
 
 logger = logging.getLogger(__name__)
@@ -240,10 +241,10 @@ class Runtime:
         if start >= first:
             return []
         if before.clean:
-            return [Gap("", "", start, first, "not running")]
+            return [Gap("", "", start, first, GapReason.NOT_RUNNING)]
         lost = min(start + UNSAVED_MAX, first)
-        gaps = [Gap("", "", start, lost, "unsaved")]
-        return [*gaps, Gap("", "", lost, first, "not running")] if lost < first else gaps
+        gaps = [Gap("", "", start, lost, GapReason.UNSAVED)]
+        return [*gaps, Gap("", "", lost, first, GapReason.NOT_RUNNING)] if lost < first else gaps
 
 
 def _milliseconds(seconds: float | None) -> float | None:

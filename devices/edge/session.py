@@ -16,9 +16,9 @@ from devices.edge.deadline import Deadline
 from devices.edge.doorway import Doorway
 from devices.edge.health import Tally
 from devices.edge.recorder import Recorder
-from devices.errors import ConfigurationError, DriverError, LinkError, ReplyError
+from devices.errors import ConfigurationError, DriverError, InUse, LinkError, ReplyError
 from devices.links.base import Address, Link
-from devices.readings import Quality, Reading, Said
+from devices.readings import GapReason, Quality, Reading, Said
 from devices.wire import Gap, Order
 
 logger = logging.getLogger(__name__)
@@ -32,10 +32,11 @@ TELL_AFTER = 30 * SECOND  # a gap that grows is told again after this
 
 @dataclass(slots=True)
 class Outage:
-    """The instrument cannot be had: since when (UTC, µs), when that was noticed and when it is tried again
-    (the loop's time)."""
+    """The instrument cannot be had: since when (UTC, µs) for what reason, when it was noticed and when it is
+    tried again (the loop's time)."""
 
     start: int
+    reason: GapReason
     noticed: float
     retry_at: float
     count: int = 0
@@ -180,10 +181,14 @@ class Session:
         await self._drop()
         self._tally.failures += 1
         now, loop_now = self._clock.now(), asyncio.get_running_loop().time()
+        reason = GapReason.IN_USE if isinstance(error, InUse) else GapReason.NOT_CONNECTED
         outage = self._outage
         if outage is None:
-            outage = self._outage = Outage(start, loop_now, loop_now)
+            outage = self._outage = Outage(start, reason, loop_now, loop_now)
             self._record_bad()
+        elif outage.reason != reason:  # one gap ends and another begins
+            self._tell(outage, start)
+            outage.start, outage.reason, outage.count = start, reason, 0
         outage.retry_at = loop_now + _pause(loop_now - outage.noticed, error)
         outage.count += 1
         self._tell(outage, now)
@@ -197,7 +202,7 @@ class Session:
     def _tell(self, outage: Outage, now: int) -> None:
         outage.told = now
         end = max(now, outage.start)
-        self._recorder.gap(Gap(self.order.instrument, "", outage.start, end, "not connected", outage.count))
+        self._recorder.gap(Gap(self.order.instrument, "", outage.start, end, outage.reason, outage.count))
 
     def _record_bad(self) -> None:
         """One bad reading for each channel, so that nobody takes the last good one for the present."""

@@ -20,6 +20,7 @@ import msgspec
 
 from devices.edge.clock import SECOND
 from devices.edge.settings import BadSetting
+from devices.readings import GapReason
 from devices.wire import Gap
 
 logger = logging.getLogger(__name__)
@@ -388,7 +389,7 @@ class Spool:
         self._database.execute("DELETE FROM batch WHERE sequence <= ?", (oldest[-1][0],))
         state.acked_through = max(state.acked_through, oldest[-1][0])
         start, end = min(row[1] for row in oldest), max(row[2] for row in oldest)
-        self._gaps.append(Gap("", "", start, end, "overflow"))
+        self._gaps.append(Gap("", "", start, end, GapReason.OVERFLOW))
         logger.error("the spool is full; its oldest %d rows are lost", len(oldest))
         return True
 
@@ -420,7 +421,7 @@ class Spool:
         logger.warning("the spool can be opened")
         if self.state.covered:
             end = max(self._started, self.state.covered)
-            self._gaps.append(Gap("", "", self.state.covered, end, "not running"))
+            self._gaps.append(Gap("", "", self.state.covered, end, GapReason.NOT_RUNNING))
         with self._transaction() as state:
             state.instance, state.boot = self._begun
 
@@ -462,7 +463,7 @@ class Spool:
                     state.next += 1
         except BROKEN as failure:
             raise DiskTrouble(str(failure)) from failure
-        self._gaps.append(Gap("", "", started, max(started, self._now), "torn"))
+        self._gaps.append(Gap("", "", started, max(started, self._now), GapReason.TORN))
         logger.error("%d whole rows taken over from %s", self.state.next - 1, aside)
 
     def _rename(self) -> Path:
@@ -526,8 +527,8 @@ def _row(packed: Any, fields: list[Any]) -> Row:
 def _torn_gap(row: Row, now: int) -> Gap:
     """What a broken row stood for, as far as its times can be believed."""
     if 0 < row.first <= row.last <= row.first + SPAN_MAX and row.last <= now + SPAN_MAX:
-        return Gap("", "", row.first, row.last, "torn")
-    return Gap("", "", now, now, "torn")
+        return Gap("", "", row.first, row.last, GapReason.TORN)
+    return Gap("", "", now, now, GapReason.TORN)
 
 
 def _known(file: Path) -> State | None:

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 import serial
 
-from devices.errors import ConfigurationError, LinkError, ReplyError
+from devices.errors import ConfigurationError, InUse, LinkError, ReplyError
 from devices.links.base import Address
 from devices.links.descriptor import DescriptorTransport
 from devices.links.stream import TERMINATOR, Connection, StreamLink, Take, words
@@ -155,7 +155,9 @@ class SerialLink(StreamLink):
         try:
             connection = self._connection = await port.connected()
         except (OSError, termios.error) as error:
-            raise LinkError(f"{self.address.url}: {port.reason(error)}") from None
+            reason = port.reason(error)
+            kind = InUse if reason == IN_USE else LinkError
+            raise kind(f"{self.address.url}: {reason}") from None
         except ValueError as error:
             raise ConfigurationError(
                 f"{self.address.url}: this port cannot do {port.line}: {error}"

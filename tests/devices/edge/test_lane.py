@@ -14,7 +14,7 @@ from devices.edge import session as session_module
 from devices.edge.clock import Clock
 from devices.edge.recorder import Recorder
 from devices.edge.spool import Spool
-from devices.errors import ConfigurationError, LinkError, ReplyError
+from devices.errors import ConfigurationError, InUse, LinkError, ReplyError
 from devices.readings import Quality, Reading
 from devices.wire import Batch, Order
 from tests.devices.edge.doubles import order, rows
@@ -36,6 +36,8 @@ class Probe(Driver):
             raise ReplyError("garbage")
         if answer == "never":
             raise ConfigurationError("cannot be")
+        if answer == "taken":
+            raise InUse("another client has it")
         if answer == "bug":
             raise KeyError("bug")
         if answer == "nothing":
@@ -152,6 +154,26 @@ async def test_a_link_that_is_gone_makes_one_bad_reading_and_one_growing_gap(
     good_after = next(time for time, values in world.rows() if time > bad_at and values["a"] is not None)
     assert 0 <= bad_at - gaps[-1].start < 100_000
     assert abs(gaps[-1].end - good_after) < 1000
+
+
+async def test_an_instrument_that_somebody_else_has_is_in_use_and_not_away(world: World, line: Line) -> None:
+    """And when it is gone after that, one gap ends where the other begins."""
+    world.tell(one(line))
+    await until(lambda: line.requests >= 3)
+    line.answer = lambda request: b"taken\n"
+    await until(lambda: world.tally.failures >= 2)
+    line.answer = lambda request: "close"
+    await until(lambda: world.tally.failures >= 4)
+    line.answer = lambda request: b"22\n"
+    answered = world.tally.answered
+    await until(lambda: world.tally.answered >= answered + 2)
+    await world.stop()
+    in_use, away = world.gaps("in use")[-1], world.gaps("not connected")[-1]
+    assert {gap.start for gap in world.gaps("in use")} == {in_use.start}
+    assert in_use.count >= 2
+    assert away.count >= 2
+    assert in_use.end == away.start
+    assert len([values for _, values in world.rows() if values["a"] is None]) == 1, "one change"
 
 
 async def test_what_hangs_is_broken_off(world: World, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:

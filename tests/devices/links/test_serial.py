@@ -21,7 +21,7 @@ import serial
 from hypothesis import given, strategies as st
 
 from devices import links
-from devices.errors import ConfigurationError, LinkError, ReplyError
+from devices.errors import ConfigurationError, InUse, LinkError, ReplyError
 from devices.links import serial as serial_link
 from devices.links.base import Address
 from devices.links.serial import Line, SerialLink
@@ -205,7 +205,7 @@ async def test_a_port_in_use_by_another_program_is_named(plug: Plug) -> None:
         assert other.stdout is not None
         assert await asyncio.to_thread(other.stdout.readline) == b"open\n"
         with pytest.raises(
-            LinkError, match=f"^serial://{plug.path}: another program has this port open"
+            InUse, match=f"^serial://{plug.path}: another program has this port open"
         ) as told:
             await links.connect(links.check(f"serial://{plug.path}"), 2.0)
         assert "\n" not in str(told.value)
