@@ -34,7 +34,7 @@ from telemetry.models.rollups import (
     RollupMark,
     RollupMinute,
 )
-from telemetry.models.sinks import SetAside, Sink
+from telemetry.models.sinks import OutboxFloor, SetAside, Sink
 
 __all__ = [
     "AnySample",
@@ -48,6 +48,7 @@ __all__ = [
     "Event",
     "FormerClass",
     "Gap",
+    "OutboxFloor",
     "PolicyState",
     "Reading",
     "RejectedBatch",

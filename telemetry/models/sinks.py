@@ -67,6 +67,7 @@ class Sink(models.Model):
     retry_at = models.DateTimeField(_("next attempt"), null=True, editable=False)
     error = models.TextField(_("last error"), blank=True, default="", editable=False)
     must_rebuild = models.BooleanField(_("to be rebuilt"), default=False, editable=False)
+    rebuild = models.JSONField(default=dict, editable=False)  # how far the last one has come; {} at its end
 
     class Meta:
         db_table = "sink"
@@ -94,3 +95,18 @@ class SetAside(models.Model):
 
     def __str__(self) -> str:
         return f"{self.line[:80]}: {self.reason[:80]}"
+
+
+class OutboxFloor(models.Model):
+    """What the outbox no longer holds, or never held: everything up to this position. One row at most."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    xid = models.DecimalField(max_digits=20, decimal_places=0)
+    row = models.BigIntegerField()
+    moved_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "outbox_floor"
+
+    def __str__(self) -> str:
+        return f"{self.xid} {self.row}"
