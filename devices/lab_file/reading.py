@@ -52,7 +52,7 @@ def parse(text: str, path: str, sections: tuple[Section, ...]) -> Lab:
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             faults.append(f"{path}: write each {name} as a table [[{name}]]")
             continue
-        found[name] = _entries(name, tables, path, places[name])
+        found[name] = _entries(kind, tables, path, places[name])
         for entry in found[name]:
             faults += _faults(kind, entry)
         faults += _doubles(found[name])
@@ -120,12 +120,12 @@ def _note(keys: dict[str, int], key: str, number: int) -> None:
         keys.setdefault(".".join(parts[:count]), number)
 
 
-def _entries(kind: str, tables: list[dict[str, Any]], path: str, places: list[_Place]) -> tuple[Entry, ...]:
+def _entries(kind: Kind, tables: list[dict[str, Any]], path: str, places: list[_Place]) -> tuple[Entry, ...]:
     """The tables with their places; without, where they are not written under headers of their own."""
     if len(places) != len(tables):
-        return tuple(Entry(kind, table, path, None, {}) for table in tables)
+        return tuple(Entry(kind.name, table, path, None, {}, kind.names) for table in tables)
     return tuple(
-        Entry(kind, table, path, place.line, place.key_lines)
+        Entry(kind.name, table, path, place.line, place.key_lines, kind.names)
         for table, place in zip(tables, places, strict=True)
     )
 
@@ -192,8 +192,9 @@ def _doubles(entries: Iterable[Entry]) -> list[str]:
     faults = []
     for entry in entries:
         if entry.name in first:
-            before = first[entry.name].key_lines.get("name")
+            before = first[entry.name].key_lines.get(entry.names[0])
             where = f" in line {before}" if before else ""
-            faults.append(entry.error(f"the name stands{where} already", "name"))
+            words = "the name stands" if entry.names == ("name",) else "it stands"
+            faults.append(entry.error(f"{words}{where} already", entry.names[0]))
         first.setdefault(entry.name, entry)
     return faults

@@ -23,10 +23,11 @@ class Entry:
     path: str
     line: int | None
     key_lines: Mapping[str, int]
+    names: tuple[str, ...] = ("name",)
 
     @property
     def name(self) -> str:
-        return str(self.table.get("name", ""))
+        return " ".join(str(self.table[key]) for key in self.names if key in self.table)
 
     def error(self, message: str, key: str = "") -> str:
         """The message with the place that it speaks of. A key within a list is `steps[2].contact`."""
@@ -52,7 +53,8 @@ class Kind:
     """A kind of table, [[name]]: its keys with their types, several of which may be one key's.
 
     `items`: of keys that hold a list of tables, what those are. `faults` tells what else is wrong with an
-    entry by itself, whatever the database holds; what has the wrong type is told already.
+    entry by itself, whatever the database holds; what has the wrong type is told already. `names`: the keys
+    by which one is told from the others.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Kind:
     required: tuple[str, ...] = ("name",)
     items: Mapping[str, "Kind"] = field(default_factory=dict)
     faults: Callable[[Entry], Iterable[str]] = nothing
+    names: tuple[str, ...] = ("name",)
 
 
 class Section(Protocol):
