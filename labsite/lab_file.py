@@ -5,10 +5,11 @@ from pathlib import Path
 from alerts.lab_file import ALARMS
 from devices import lab_file
 from devices.lab_file import Lab, Section, apply
+from telemetry.lab_file.replaced import INTERFACES
 
 __all__ = ["SECTIONS", "apply", "export", "parse", "read"]
 
-SECTIONS: tuple[Section, ...] = (*lab_file.OWN, ALARMS)
+SECTIONS: tuple[Section, ...] = (*lab_file.OWN, ALARMS, INTERFACES)
 
 
 def read(path: Path) -> Lab:

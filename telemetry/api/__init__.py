@@ -3,6 +3,7 @@
 from rest_framework.routers import BaseRouter
 
 from telemetry.api.happenings import EventViewSet, RunViewSet
+from telemetry.api.replaced import ReplacedInterfaceViewSet
 from telemetry.api.samples import SampleViewSet
 from telemetry.api.vectors import VectorViewSet
 
@@ -13,3 +14,4 @@ def register(router: BaseRouter) -> None:
     router.register("vectors", VectorViewSet, basename="vector")
     router.register("events", EventViewSet)
     router.register("runs", RunViewSet)
+    router.register("replaced", ReplacedInterfaceViewSet)

@@ -1,0 +1,1 @@
+"""Tables of a lab file that are of what was measured and where it goes: one module for each."""
