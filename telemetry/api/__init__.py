@@ -2,6 +2,7 @@
 
 from rest_framework.routers import BaseRouter
 
+from telemetry.api.gaps import GapViewSet
 from telemetry.api.happenings import EventViewSet, RunViewSet
 from telemetry.api.replaced import ReplacedInterfaceViewSet
 from telemetry.api.samples import SampleViewSet
@@ -15,3 +16,4 @@ def register(router: BaseRouter) -> None:
     router.register("events", EventViewSet)
     router.register("runs", RunViewSet)
     router.register("replaced", ReplacedInterfaceViewSet)
+    router.register("gaps", GapViewSet, basename="gap")

@@ -67,7 +67,10 @@ class Gap(models.Model):
                 name="one_gap_per_start_and_reason",
             )
         ]
-        indexes = [models.Index(fields=["instrument", "start"], name="gap_of_instrument")]
+        indexes = [
+            models.Index(fields=["instrument", "start"], name="gap_of_instrument"),
+            models.Index(fields=["end"], name="gaps_by_end"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.reason}, {self.start} to {self.end}"
