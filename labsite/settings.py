@@ -271,6 +271,17 @@ MATRIX_PASSWORD = env_secret("LABSITE_MATRIX_PASSWORD")
 MATRIX_DEVICE = env_text("LABSITE_MATRIX_DEVICE", "labsite")
 MATRIX_ALLOW_VERIFICATION = env_bool("LABSITE_MATRIX_ALLOW_VERIFICATION", default=False)
 
+# ---- MQTT: without a broker there is no bridge
+
+MQTT_URL = env_text("LABSITE_MQTT_URL")
+MQTT_USER = env_text("LABSITE_MQTT_USER")
+MQTT_PASSWORD = env_secret("LABSITE_MQTT_PASSWORD")
+MQTT_CA = env_text("LABSITE_MQTT_CA")
+MQTT_VERSION = env_choice("LABSITE_MQTT_VERSION", "5", ("3.1.1", "5"))
+MQTT_PREFIX = env_text("LABSITE_MQTT_PREFIX", "labsite")
+# Set, but empty: nothing for Home Assistant.
+MQTT_DISCOVERY_PREFIX = os.environ.get("LABSITE_MQTT_DISCOVERY_PREFIX", "homeassistant").strip()
+
 # ---- Behind HTTPS: a proxy that ends TLS and sets X-Forwarded-Proto is in front (LABSITE_HTTPS=1)
 
 HTTPS = env_bool("LABSITE_HTTPS", default=False)

@@ -75,8 +75,8 @@ class Program:
     stop_signal: str = "TERM"
 
 
-def centre(host: str, port: int, *, matrix: bool = False) -> list[Program]:
-    """The processes of the centre, as design and README name them; the Matrix bot only where there is one."""
+def centre(host: str, port: int, *, matrix: bool = False, mqtt: bool = False) -> list[Program]:
+    """The processes of the centre, as design and README name them; bot and bridge only where wanted."""
     uvicorn = ["uvicorn", "labsite.asgi:application", "--host", host, "--port", str(port)]
     uvicorn += [
         "--timeout-graceful-shutdown",
@@ -89,6 +89,7 @@ def centre(host: str, port: int, *, matrix: bool = False) -> list[Program]:
         Program("web", python(*uvicorn)),
         *(Program(name, python("labsite.processes", name), LEAN) for name in ("beat", "ingest", "central")),
         *([Program("matrixbot", [sys.executable, "manage.py", "matrixbot"], LEAN)] if matrix else []),
+        *([Program("mqttbridge", [sys.executable, "manage.py", "mqttbridge"], LEAN)] if mqtt else []),
     ]
 
 

@@ -74,8 +74,8 @@ class Labsite:
         self.configure(servers, [])
         self.start_manager()
         prepared = self.prepare()
-        matrix = bool(settings.MATRIX_HOMESERVER)
-        wanted = [*programs.centre(settings.HOST, settings.PORT, matrix=matrix), programs.edge()]
+        matrix, mqtt = bool(settings.MATRIX_HOMESERVER), bool(settings.MQTT_URL)
+        wanted = [*programs.centre(settings.HOST, settings.PORT, matrix=matrix, mqtt=mqtt), programs.edge()]
         if prepared["demo"]:
             wanted.append(programs.demo(self.folder, prepared["demo_port"], prepared["demo"]))
         self.configure(servers, wanted)

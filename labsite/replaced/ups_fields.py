@@ -19,6 +19,9 @@ FIELDS = (
     "input_voltage", "output_voltage", "battery_voltage", "battery_level", "load_percent", "load_power",
     "frequency", "input_frequency", "temperature", "timestamp", "status", "uptime",
 )  # fmt: skip
+TOPIC = (
+    "mqtt_topic"  # an interface's option: on which topic the MQTT bridge tells the same, as the program did
+)
 STATUSES = ("online", "battery", "unknown")
 
 LOW_INPUT = "Низкое напряжение сети"

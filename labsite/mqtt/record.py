@@ -1,0 +1,80 @@
+"""Which topics a broker was told to retain: what is no more must be taken back, also after a restart."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Self
+
+
+class Taken(Exception):
+    """Another bridge runs on this folder."""
+
+
+class Record:
+    """`topics.json` in a folder of the bridge's own: of each broker the topics that it may still retain.
+
+    A topic is written down before it is told, and struck out after the broker has confirmed that it is gone.
+    """
+
+    def __init__(self, folder: Path, broker: str) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = _locked(folder / "lock")
+        self._path = folder / "topics.json"
+        self._broker = broker
+        self._all = self._read()
+        self.topics = set(self._all.get(broker, ()))
+        self._changed = False
+
+    def _read(self) -> dict[str, list[str]]:
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def note(self, topics: Iterable[str]) -> None:
+        """Write down those that are new, at once."""
+        if new := set(topics) - self.topics:
+            self.topics |= new
+            self._changed = True
+            self.save()
+
+    def strike(self, topic: str) -> None:
+        """The broker retains it no more; it is written with the next change."""
+        if topic in self.topics:
+            self.topics.remove(topic)
+            self._changed = True
+
+    def save(self) -> None:
+        """Whole or not at all."""
+        if self._changed:
+            fresh = self._path.with_suffix(".new")
+            with fresh.open("w", encoding="utf-8") as file:
+                json.dump({**self._all, self._broker: sorted(self.topics)}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._path)
+            self._changed = False
+
+    def close(self) -> None:
+        self.save()
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _locked(path: Path) -> IO[str]:
+    """The file, held until this process ends."""
+    file = path.open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise Taken(f"another MQTT bridge runs on {path.parent}") from None
+    return file
