@@ -17,6 +17,11 @@ CREATE VIEW named_{width} AS
     FROM rollup_{width} AS of {joined};
 """
 VIEWS = f"""
+CREATE VIEW named_channel AS
+    SELECT {CHANNEL} FROM devices_channel c
+    JOIN devices_instrument i ON i.id = c.instrument_id
+    JOIN devices_edge e ON e.id = i.edge_id
+    WHERE i.retired_at IS NULL;
 CREATE VIEW named_reading AS
     SELECT of.time, {CHANNEL}, of.value, of.text, (ARRAY['good', 'uncertain', 'bad'])[(of.quality & 3) + 1] AS quality
     FROM samples AS of {JOINED};
@@ -33,8 +38,8 @@ CREATE VIEW named_run AS
     FROM devices_run AS of
     JOIN devices_instrument i ON i.id = of.instrument_id
     JOIN devices_edge e ON e.id = i.edge_id;
-"""
-NO_VIEWS = "DROP VIEW named_run, named_event, named_hour, named_minute, named_reading"
+"""  # noqa: S608 - of constants
+NO_VIEWS = "DROP VIEW named_run, named_event, named_hour, named_minute, named_reading, named_channel"
 
 
 class Migration(migrations.Migration):
