@@ -39,13 +39,21 @@ check: venv-dev
 	$(VENV)/bin/lint-imports
 	$(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 
-# Tests of single parts first, then those with all processes, then those that break things.
-TESTS = $(wildcard tests/devices tests/telemetry tests/alerts tests/labsite tests/system tests/faults)
+# Tests of single parts, on all cores (their names are the same in each worker only with a fixed hash seed);
+# then those with all processes, and those that break things, one after the other.
+PARTS = $(wildcard tests/devices tests/telemetry tests/alerts tests/labsite)
+WHOLE = $(wildcard tests/system tests/faults)
+WORKERS ?= auto
 
 test: venv-dev
 	@scripts/debian.sh
 	@$(MAKE) --no-print-directory check
-	$(PY) -m pytest -m "not long" $(if $(PYTEST),$(PYTEST),$(TESTS))
+ifdef PYTEST
+	$(PY) -m pytest -m "not long" $(PYTEST)
+else
+	PYTHONHASHSEED=0 $(PY) -m pytest -m "not long" -n $(WORKERS) --dist loadfile $(PARTS)
+	$(PY) -m pytest -m "not long" $(WHOLE)
+endif
 
 # Each outage for minutes instead of seconds, and other faults each day.
 test-faults: export LABSITE_OUTAGE_S ?= 120

@@ -14,6 +14,7 @@ import django
 import pytest
 import redis
 from django.db import connection
+from django.utils.module_loading import import_string
 from pytest_django import DjangoDbBlocker
 
 from telemetry.families import SAMPLES, VECTORS
@@ -85,13 +86,34 @@ TRANSACTIONAL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def unmanaged_tables_emptied(
-    request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker
-) -> Iterator[None]:
-    """What a test committed is cleared away; Django's flush does not know these tables."""
-    yield
+def is_transactional(request: pytest.FixtureRequest) -> bool:
     marker = request.node.get_closest_marker("django_db")
-    if TRANSACTIONAL.intersection(request.fixturenames) or (marker and marker.kwargs.get("transaction")):
+    return bool(TRANSACTIONAL.intersection(request.fixturenames)) or bool(
+        marker and marker.kwargs.get("transaction")
+    )
+
+
+def uses_database(request: pytest.FixtureRequest) -> bool:
+    return "db" in request.fixturenames or request.node.get_closest_marker("django_db") is not None
+
+
+@pytest.fixture(autouse=True)
+def as_migrated(request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """In whatever order tests come: those with real transactions begin without built-in rules, others with them.
+
+    And what is committed is cleared away, also from tables that Django's flush does not know.
+    """
+    transactional = is_transactional(request)
+    if transactional or uses_database(request):
+        request.getfixturevalue("django_db_setup")
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            if transactional:
+                cursor.execute("TRUNCATE alerts_rule CASCADE")
+            else:
+                cursor.execute("SELECT EXISTS (SELECT FROM alerts_rule WHERE built_in)")
+                if not cursor.fetchone()[0]:
+                    import_string("tests.alerts.factories.built_in_rules")()
+    yield
+    if transactional:
         with django_db_blocker.unblock(), connection.cursor() as cursor:
             cursor.execute(f"TRUNCATE {', '.join(UNMANAGED)}")

@@ -60,6 +60,7 @@ class FilesDoor:
             self._timer = None
 
     def _write(self) -> None:
+        self._stop()  # one clock, also if it is written out of turn
         self._timer = self._loop.call_later(self._writer.every, self._write)
         for reading in self._writer.write(self.folder):
             if self.record:
