@@ -99,7 +99,7 @@ def uses_database(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(autouse=True)
 def as_migrated(request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """In whatever order tests come: those with real transactions begin without built-in rules, others with them.
+    """In whatever order tests come, those with real transactions begin without built-in rules, others with.
 
     And what is committed is cleared away, also from tables that Django's flush does not know.
     """
