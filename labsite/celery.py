@@ -33,6 +33,11 @@ app.conf.update(
             "schedule": timedelta(hours=1),
             "options": {"expires": 3600},
         },
+        "roll up": {
+            "task": "telemetry.roll_up",
+            "schedule": timedelta(minutes=1),
+            "options": {"expires": 60},
+        },
         "forget old alarms": {
             "task": "alerts.forget_old",
             "schedule": timedelta(hours=1),

@@ -9,7 +9,10 @@ from typing import NamedTuple
 
 from django.conf import settings
 from django.db import OperationalError, connection, transaction
+from django.db.backends.utils import CursorWrapper
 from psycopg import errors, sql
+
+from telemetry.families import SAMPLES, VECTORS
 
 DAYS_AHEAD = 7
 LOCK_TIMEOUT_MS = 500  # while a DROP waits for a slow reader, writers wait behind it
@@ -23,7 +26,23 @@ CREATE TABLE {name} (LIKE {parent} INCLUDING ALL);
 ALTER TABLE {parent} ATTACH PARTITION {name} FOR VALUES FROM ({low}) TO ({high})
 """
 
+ROLLED_UP = (*SAMPLES, *VECTORS, "rollup_minute")  # these are dropped only once they are rolled up
+# One at a time rolls up, or drops what is rolled up. Whoever only asks what is rolled up does not wait.
+LOCK_ROLLUPS = "LOCK TABLE rollup_mark IN SHARE ROW EXCLUSIVE MODE"
+IS_ROLLED_UP = """
+SELECT EXISTS (SELECT FROM rollup_mark WHERE width = 'hour' AND published >= %(end)s)
+    AND NOT EXISTS (SELECT FROM rollup_dirty WHERE bucket >= %(start)s AND bucket < %(end)s)
+"""
+MARK = """
+INSERT INTO drop_mark AS mark (table_name, through) VALUES (%s, %s)
+ON CONFLICT (table_name) DO UPDATE SET through = greatest(mark.through, EXCLUDED.through)
+"""
+
 logger = logging.getLogger(__name__)
+
+
+class NotRolledUp(Exception):
+    """A partition has readings that are not in the roll-ups yet."""
 
 
 class Span(Enum):
@@ -116,7 +135,10 @@ def make_ahead(now: datetime) -> None:
 
 
 def drop_expired(now: datetime) -> list[Partition]:
-    """Drop each partition whose last row is older than its table is kept. Returns those still in use."""
+    """Drop each partition whose last row is older than its table is kept.
+
+    Returns those that are still in use, or not rolled up yet.
+    """
     today = now.astimezone(UTC).date()
     expired = [
         partition
@@ -159,14 +181,17 @@ def midnight(day: date) -> datetime:
 
 
 def dropped(partition: Partition) -> bool:
-    """Drop a partition, if nobody is at it; returns whether it is gone."""
+    """Drop a partition, if nobody is at it and its readings are rolled up; returns whether it is gone."""
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(PAUSE_S)  # lets through what queued behind the last attempt
         try:
             with transaction.atomic(), connection.cursor() as cursor:
                 cursor.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
-                cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(partition.name)))
+                _drop(cursor, partition)
+        except NotRolledUp:
+            logger.warning("partition %s is not rolled up; it is dropped at a later try", partition.name)
+            return False
         except OperationalError as error:
             if not isinstance(error.__cause__, errors.LockNotAvailable):
                 raise
@@ -175,3 +200,28 @@ def dropped(partition: Partition) -> bool:
             return True
     logger.warning("partition %s is in use; it is dropped at a later try", partition.name)
     return False
+
+
+def _drop(cursor: CursorWrapper, partition: Partition) -> None:
+    """Raises NotRolledUp. An empty one just goes, and leaves no mark."""
+    if partition.table in ROLLED_UP:
+        cursor.execute(LOCK_ROLLUPS)
+        # Which dropping takes too: from here on nobody adds readings, or marks of late ones.
+        cursor.execute(sql.SQL("LOCK TABLE ONLY {}").format(sql.Identifier(partition.table)))
+        if partition in existing(partition.table) and not is_empty(partition):
+            _check(cursor, partition)
+            cursor.execute(MARK, [partition.table, midnight(partition.end)])
+    cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(partition.name)))
+
+
+def _check(cursor: CursorWrapper, partition: Partition) -> None:
+    cursor.execute(IS_ROLLED_UP, {"start": midnight(partition.day), "end": midnight(partition.end)})
+    if not cursor.fetchone()[0]:
+        raise NotRolledUp
+
+
+def is_empty(partition: Partition) -> bool:
+    """Whether it holds no row."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(sql.Identifier(partition.name)))
+        return bool(cursor.fetchone()[0])

@@ -4,7 +4,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from devices import trials
-from telemetry import events, partitions, runs
+from telemetry import events, partitions, rollups, runs
 
 
 @shared_task(name="telemetry.keep_partitions", ignore_result=True)
@@ -19,3 +19,9 @@ def keep_partitions() -> None:
     events.drop_expired(now)
     runs.drop_expired(now)
     trials.forget_old(now)
+
+
+@shared_task(name="telemetry.roll_up", ignore_result=True)
+def roll_up() -> None:
+    """Roll the readings of closed minutes and hours up. Two at once, or killed at any point, do no harm."""
+    rollups.roll_up(timezone.now())
