@@ -5,7 +5,7 @@ A batch is taken whole, once: batch row, samples, latest, gaps and mark commit t
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -16,15 +16,30 @@ from django.db import DataError, connection, transaction
 from alerts.judging import evaluation, rulebook
 from alerts.judging.evaluation import News
 from devices.models import PUSH_EDGE, Edge
+from devices.readings import Flag
 from devices.wire import Batch, Malformed, Parcel, as_bytes, unpack
-from telemetry import deliveries, events, gaps, latest, outbox, rollups, roster, runs, store, vectors
+from telemetry import (
+    deliveries,
+    events,
+    gaps,
+    latest,
+    outbox,
+    rollups,
+    roster,
+    runs,
+    sifting,
+    store,
+    vectors,
+)
 from telemetry.beside import NOTHING, Beside, StoredEvent, StoredRun, StoredVector
 from telemetry.columns import Columns, joined
 from telemetry.deliveries import Turn
 from telemetry.events import NewEvent
 from telemetry.intake import Intake, intake
 from telemetry.models import RejectedBatch
+from telemetry.roster import Roster
 from telemetry.runs import RunChange
+from telemetry.sifting import Part
 
 LIVE = "live"
 SHIFT_MAX = 1 << 53  # µs; 285 years
@@ -34,21 +49,38 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Work:
-    """One batch on its way through the steps. `reason`: why it, or some of its readings, are not stored."""
+    """One batch on its way through the steps. `reason`: why it, or some of its readings, are not stored.
+
+    `follows`: the one before it is at the centre.
+    """
 
     sequence: int
     shift: int
     packed: bytes
     intake: Intake | None = None
     reason: str = ""
+    follows: bool = False
 
     @property
     def columns(self) -> list[Columns]:
-        return [self.intake.columns] if self.intake else []
+        """Its readings, and what is computed from them."""
+        return (
+            [each for each in (self.intake.columns, self.intake.computed) if len(each)] if self.intake else []
+        )
 
     @property
     def beside(self) -> Beside:
         return self.intake.beside if self.intake else NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Going:
+    """What the steps of one transaction go by. `live`: by the live track."""
+
+    turn: Turn
+    known: Roster
+    now: datetime
+    live: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +121,10 @@ def _ingest(edge: Edge, spool: UUID, parcel: Parcel, now: datetime) -> Outcome:
     works = _register(edge, spool, parcel)
     for work in works:
         _open(work, known)
-    columns, happened = _store(works, turn, now)
+    if known.policies:
+        _see_what_follows(edge, spool, works)
     live = parcel.track == LIVE and bool(works)
+    columns, happened = _store(works, Going(turn, known, now, live))
     through = deliveries.settle(edge.pk, spool, parcel.kept_from)
     is_complete = bool(works) and through >= works[-1].sequence
     is_ahead = live and not is_complete and not deliveries.follows(edge.pk, spool, works[0].sequence)
@@ -115,8 +149,9 @@ def reingest(rejected: RejectedBatch, now: datetime) -> str:
     try:
         with transaction.atomic():
             turn = deliveries.turn(rejected.edge_id)
-            _open(work, roster.of_edge(rejected.edge_id, turn.revision))
-            columns, happened = _store([work], turn, now)
+            known = roster.of_edge(rejected.edge_id, turn.revision)
+            _open(work, known, again=True)
+            columns, happened = _store([work], Going(turn, known, now))
             evaluation.judge(_news(rejected.edge, [work], columns, happened, live=False), now)
             if work.intake:
                 gaps.store(rejected.edge_id, work.intake.gaps)
@@ -179,9 +214,10 @@ def _push(edge: Edge, batch: Batch, kinds: Kinds, now: datetime) -> Verdict:
     columns = store.judged(taken.columns, now)
     fate, stands = store.standing(columns)
     fates = vectors.standing(taken.beside.vectors)
-    fresh = columns.take(fate == store.NEW)
+    computed = _not_standing(known.computation.of(columns.take(fate != store.CONFLICT)))
+    fresh = joined([columns.take(fate == store.NEW), store.judged(computed, now)])
     new = [vector for vector, each in zip(taken.beside.vectors, fates, strict=True) if each == store.NEW]
-    _keep(fresh, new, turn, now)
+    _keep([Part(fresh, new)], Going(turn, known, now))
     if len(fresh) or new:
         evaluation.judge(News(edge.pk, live=True, columns=fresh), now)
         shown = store.judged(joined([fresh, vectors.shown(new)] if new else [fresh]), now)
@@ -224,7 +260,8 @@ def _work(sequence: int, shift: int, text: str) -> Work:
         return Work(sequence, shift, text.encode(errors="replace"), reason=str(error))
 
 
-def _open(work: Work, known: roster.Roster) -> None:
+def _open(work: Work, known: Roster, *, again: bool = False) -> None:
+    """`again`: some of it may be stored already."""
     if work.reason:
         return
     try:
@@ -233,6 +270,26 @@ def _open(work: Work, known: roster.Roster) -> None:
         work.reason = str(error)
     else:
         work.reason = work.intake.refused
+        work.intake = replace(work.intake, computed=_computed_once(work.intake.computed, again=again))
+
+
+def _computed_once(computed: Columns, *, again: bool) -> Columns:
+    """Without what was computed before from the same readings, if perhaps in another way."""
+    told_again = (computed.quality & Flag.INSTRUMENT_TIME).astype(np.bool_) | again
+    if not told_again.any():
+        return computed
+    return joined([computed.take(~told_again), _not_standing(computed.take(told_again))])
+
+
+def _not_standing(columns: Columns) -> Columns:
+    fate, _ = store.standing(columns)
+    return columns.take(fate == store.NEW)
+
+
+def _see_what_follows(edge: Edge, spool: UUID, works: Sequence[Work]) -> None:
+    preceded = deliveries.preceded(edge.pk, spool, [work.sequence for work in works])
+    for work in works:
+        work.follows = work.sequence in preceded
 
 
 class Happened(NamedTuple):
@@ -242,54 +299,63 @@ class Happened(NamedTuple):
     runs: list[RunChange]
 
 
-def _store(works: Sequence[Work], turn: Turn, now: datetime) -> tuple[Columns, Happened]:
+def _store(works: Sequence[Work], going: Going) -> tuple[Columns, Happened]:
     """Write all readings together; if one batch's cannot be stored, each batch by itself."""
-    columns = _judged(works, now)
+    columns = _judged(works, going.now)
     try:
         with transaction.atomic():
-            return columns, _write(works, columns, turn, now)
+            return columns, _write(works, columns, going)
     except DataError:
-        each = [_store_alone(work, turn, now) for work in works]
+        each = [_store_alone(work, going) for work in works]
         happened = Happened([e for one in each for e in one.events], [r for one in each for r in one.runs])
-        return _judged(works, now), happened
+        return _judged(works, going.now), happened
 
 
-def _write(works: Sequence[Work], columns: Columns, turn: Turn, now: datetime) -> Happened:
+def _write(works: Sequence[Work], columns: Columns, going: Going) -> Happened:
     """`columns` are all readings of these batches."""
     told_events = [event for work in works for event in work.beside.events]
     told_runs = [run for work in works for run in work.beside.runs]
-    _keep(
-        columns,
-        [vector for work in works for vector in work.beside.vectors],
-        turn,
-        now,
-        told_events,
-        told_runs,
-    )
-    return Happened(events.store(told_events, now), runs.store(told_runs, now))
+    parts = _parts(works, going) if going.known.policies else [Part(columns, _vectors(works))]
+    _keep(parts, going, told_events, told_runs)
+    return Happened(events.store(told_events, going.now), runs.store(told_runs, going.now))
+
+
+def _parts(works: Sequence[Work], going: Going) -> list[Part]:
+    """What came without a hole is one part."""
+    runs_of: list[list[Work]] = []
+    for work in works:
+        if runs_of and work.sequence == runs_of[-1][-1].sequence + 1:
+            runs_of[-1].append(work)
+        else:
+            runs_of.append([work])
+    return [Part(_judged(run, going.now), _vectors(run), run[0].follows) for run in runs_of]
+
+
+def _vectors(works: Sequence[Work]) -> list[StoredVector]:
+    return [vector for work in works for vector in work.beside.vectors]
 
 
 def _keep(
-    columns: Columns,
-    found: Sequence[StoredVector],
-    turn: Turn,
-    now: datetime,
+    parts: Sequence[Part],
+    going: Going,
     told_events: Sequence[StoredEvent] = (),
     told_runs: Sequence[StoredRun] = (),
 ) -> None:
-    """Store readings and vectors; mark what of them is late for its roll-up; and on to the sinks with all."""
+    """Store readings and vectors, as far as policies do; mark what of them is late for its roll-up; and on
+    to the sinks with all."""
+    columns, found = sifting.sift(parts, going.known.policies, live=going.live)
     stored = store.store(columns)
-    stored_vectors = vectors.store(found, now)
-    rollups.mark(stored, turn.closing)
-    rollups.mark(vectors.shown(stored_vectors), turn.closing)
-    if turn.feeds:
-        outbox.put(stored, stored_vectors, told_events, told_runs, now)
+    stored_vectors = vectors.store(found, going.now)
+    rollups.mark(stored, going.turn.closing)
+    rollups.mark(vectors.shown(stored_vectors), going.turn.closing)
+    if going.turn.feeds:
+        outbox.put(stored, stored_vectors, told_events, told_runs, going.now)
 
 
-def _store_alone(work: Work, turn: Turn, now: datetime) -> Happened:
+def _store_alone(work: Work, going: Going) -> Happened:
     try:
         with transaction.atomic():
-            return _write([work], _judged([work], now), turn, now)
+            return _write([work], _judged([work], going.now), going)
     except DataError as error:
         work.intake = None
         work.reason = f"not to be stored: {error}"

@@ -45,6 +45,15 @@ ON CONFLICT (edge_id, spool) DO UPDATE SET through = EXCLUDED.through RETURNING 
 
 PRUNE = "DELETE FROM batch WHERE edge_id = %(edge)s AND spool = %(spool)s AND sequence <= %(through)s"
 
+PRECEDED = """
+SELECT number FROM unnest(%(sequences)s::bigint[]) AS number WHERE number > 1 AND (
+    number - 1 <= (SELECT through FROM spool_mark WHERE edge_id = %(edge)s AND spool = %(spool)s)
+    OR EXISTS (
+        SELECT FROM batch WHERE edge_id = %(edge)s AND spool = %(spool)s AND sequence = number - 1
+    )
+)
+"""
+
 
 class Turn(NamedTuple):
     """What ingest must know of the centre, as it is once it is its turn.
@@ -109,6 +118,13 @@ def follows(edge: int, spool: UUID, sequence: int) -> bool:
             [edge, spool, sequence - 1],
         )
         return cursor.fetchone() is not None
+
+
+def preceded(edge: int, spool: UUID, sequences: list[int]) -> set[int]:
+    """Those of these batches before which the spool has one, and it is at the centre. Before `settle`."""
+    with connection.cursor() as cursor:
+        cursor.execute(PRECEDED, {"edge": edge, "spool": spool, "sequences": sequences})
+        return {sequence for (sequence,) in cursor.fetchall()}
 
 
 def through(edge: int, spool: UUID) -> int:

@@ -1,5 +1,5 @@
-"""A batch held against its edge's roster: what may be stored, and what is refused and why. Writes nothing
-but the channels it is the first to name."""
+"""A batch held against its edge's roster: what may be stored, what is computed from that, and what is refused
+and why. Writes nothing but the channels it is the first to name."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from devices.readings import Flag
 from devices.wire import Batch, Gap, Malformed
 from telemetry.beside import Beside, beside
-from telemetry.columns import Bools, Columns, Int64s, Layout, layout, qualities, texts, values
+from telemetry.columns import Bools, Columns, Int64s, Layout, joined, layout, qualities, texts, values
 from telemetry.roster import Known, Roster
 from telemetry.times import TIME_MAX, moment
 
 COUNT_MAX = 0x7FFFFFFF
+NONE = joined([])
 
 
 class NamedGap(NamedTuple):
@@ -34,6 +35,7 @@ class Intake:
     """What of a batch may be stored. `seen`: when each instrument was last polled and had nothing new."""
 
     columns: Columns
+    computed: Columns  # from those
     beside: Beside
     gaps: list[NamedGap]
     seen: dict[str, int]
@@ -54,8 +56,10 @@ def intake(batch: Batch, shift: int, roster: Roster) -> Intake:
     gaps = [_named(gap, shift) for gap in batch.gaps if _welcome(gap, shift, roster)]
     if len(gaps) < len(batch.gaps):
         refusals.append(f"{len(batch.gaps) - len(gaps)} gaps refused")
+    columns = columns if allowed.all() else columns.take(allowed)
     return Intake(
-        columns if allowed.all() else columns.take(allowed),
+        columns,
+        roster.computation.of(columns) if roster.computation else NONE,
         found,
         gaps,
         _seen(batch, shift, roster),

@@ -1,4 +1,5 @@
-"""Which channels an edge may bring readings of, and for what times: looked up once per edge revision."""
+"""Which channels an edge may bring readings of, and for what times; what is computed from them, and which are
+stored: looked up once per revision of the edge and of what is defined of channels."""
 
 import threading
 import uuid
@@ -12,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.models import Assignment, Channel, Instrument
+from telemetry import computed, policies
 from telemetry.columns import Bools, Int64s
+from telemetry.computed import Computation
 from telemetry.families import NUMBERS
+from telemetry.policies import Policy
 
 CHANNELS_MAX = 500  # of one instrument, so that a driver gone wrong cannot fill the tables
 KEY_LENGTH_MAX = 100
@@ -46,6 +50,12 @@ class Known:
         """This edge was its only one."""
         return any(since <= 0 and until >= FOR_EVER for since, until in self.periods)
 
+    def refuse(self, channels: Collection[int]) -> None:
+        """These are computed: nobody brings readings of them."""
+        self.channels.update(
+            {key: (0, 0) for key, (number, _) in self.channels.items() if number in channels}
+        )
+
     def holds(self, time: int, *, unsure: bool) -> bool:
         """Whether it was this edge's at this time; of an edge of unsure clock, whether it is so now."""
         return any(since <= time < until for since, until in self.periods) or (unsure and self.assigned)
@@ -64,15 +74,21 @@ class Roster:
     def __init__(self, edge_id: int, revision: tuple[int, int]) -> None:
         self.edge_id = edge_id
         self.revision = revision
+        self.computation = Computation()
+        self.policies: dict[int, Policy] = {}  # by channel
         self._instruments: dict[str, Known | None] = {}
         self._taken: dict[tuple[str, Keys], Taken] = {}
 
     def meet(self, instruments: Iterable[str]) -> None:
-        """Look up all of these that are not known yet: three queries, however many."""
+        """Look up all of these that are not known yet: a few queries, however many."""
         new = {text: number for text in set(instruments) - set(self._instruments) if (number := _uuid(text))}
         if new:
             found = _look_up(self.edge_id, new.values())
             self._instruments.update({text: found.get(number) for text, number in new.items()})
+            self.policies |= policies.of_instruments(found)
+            for instrument, steps in computed.of_instruments(found).items():
+                self.computation.add(steps)
+                found[instrument].refuse({step.channel for step in steps})
 
     def known(self, instrument: str) -> Known | None:
         """An instrument that was met; None for one that never was this edge's."""

@@ -1,0 +1,180 @@
+"""Readings on their way through storage policies, in the transaction that stores them.
+
+The live track remembers in the database where each channel stands. What comes otherwise (backlog, pushes,
+what is tried again) is looked at within its parcel alone: first and last of it are stored, and the live track
+begins anew.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from hashlib import sha256
+from itertools import groupby
+from math import isnan, nan
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+from django.db import connection
+
+from telemetry.beside import StoredVector
+from telemetry.columns import Columns, joined
+from telemetry.models import PolicyState
+from telemetry.policies import Point, Policy, Sieve, Stand
+from telemetry.times import microseconds, moment
+
+# How many were received and not stored; less those that are stored after all.
+COUNT = """
+INSERT INTO unstored (channel_id, bucket, n)
+SELECT * FROM unnest(%s::int4[], %s::timestamptz[], %s::int4[])
+ON CONFLICT (channel_id, bucket) DO UPDATE SET n = unstored.n + EXCLUDED.n
+"""
+STATE = ("time", "value", "quality", "text", "held_time", "held_value", "held_quality", "held_text")
+
+
+class Part(NamedTuple):
+    """What batches brought that came one after the other without a hole.
+
+    `follows`: the batch before them is at the centre too, so that nothing of that time is still to come.
+    """
+
+    columns: Columns
+    vectors: Sequence[StoredVector] = ()
+    follows: bool = False
+
+
+def sift(
+    parts: Sequence[Part], policies: Mapping[int, Policy], *, live: bool
+) -> tuple[Columns, list[StoredVector]]:
+    """What of it is to be stored, with what was held back before and is to be now; moves the states."""
+    columns = joined([part.columns for part in parts])
+    vectors = [vector for part in parts for vector in part.vectors]
+    if not policies:
+        return columns, vectors
+    ruled = np.isin(columns.channel, [number for number, policy in policies.items() if not policy.vector])
+    sieves = _sieves({number: policies[number] for number in np.unique(columns.channel[ruled]).tolist()})
+    told = {vector.channel for vector in vectors}
+    of_vectors = _sieves(
+        {number: each for number, each in policies.items() if each.vector and number in told}
+    )
+    place = vector_place = 0
+    for part in parts:
+        follows = live and part.follows
+        _walk(sieves, _points(part.columns, sieves, place), follows=follows, live=live)
+        _walk(of_vectors, _vector_points(part.vectors, of_vectors, vector_place), follows=follows, live=live)
+        place, vector_place = place + len(part.columns), vector_place + len(part.vectors)
+    _save(sieves | of_vectors)
+    _count(sieves | of_vectors)
+    ruled[[point.place for sieve in sieves.values() for point in sieve.stored if point.place >= 0]] = False
+    chosen = {point.place for sieve in of_vectors.values() for point in sieve.stored}
+    return (
+        joined([columns.take(~ruled), *(_held_before(sieve, number) for number, sieve in sieves.items())]),
+        [each for place, each in enumerate(vectors) if each.channel not in of_vectors or place in chosen],
+    )
+
+
+ByChannel = Iterable[tuple[int, list[Point]]]
+
+
+def _walk(sieves: Mapping[int, Sieve], found: ByChannel, *, follows: bool, live: bool) -> None:
+    for channel, points in found:
+        sieve = sieves[channel]
+        if not (follows and points[0].time > sieve.stand.newest):
+            sieve.begin_anew()
+        sieve.walk(points)
+        if not live:
+            sieve.begin_anew()
+
+
+def _points(columns: Columns, channels: Collection[int], place: int) -> ByChannel:
+    """The readings of these channels in the order of their times; `place`: of the first one of all."""
+    order = np.lexsort((columns.time, columns.channel))
+    order = order[np.isin(columns.channel[order], list(channels))]
+    found = columns.take(order)
+    texts = [None] * len(found) if found.text is None else found.text.tolist()
+    lists = (each.tolist() for each in (found.time, found.value, found.quality))
+    points = map(Point, *lists, texts, (order + place).tolist())
+    for channel, group in groupby(zip(found.channel.tolist(), points, strict=True), itemgetter(0)):
+        yield channel, [point for _, point in group]
+
+
+def _vector_points(vectors: Sequence[StoredVector], channels: Collection[int], place: int) -> ByChannel:
+    found = sorted(
+        (vector.channel, Point(vector.time, nan, vector.quality, _digest(vector), number))
+        for number, vector in enumerate(vectors, place)
+        if vector.channel in channels
+    )
+    for channel, group in groupby(found, itemgetter(0)):
+        yield channel, [point for _, point in group]
+
+
+def _digest(vector: StoredVector) -> str:
+    """What tells it from others."""
+    return sha256(f"{vector.values} {vector.labels}".encode()).hexdigest()
+
+
+def _held_before(sieve: Sieve, channel: int) -> Columns:
+    """What the parcels before held back, and is to be stored now."""
+    points = [point for point in sieve.stored if point.place < 0]
+    texts = np.array([point.text for point in points], object)
+    return Columns(
+        np.array([point.time for point in points], np.int64),
+        np.array([point.value for point in points], np.float64),
+        np.full(len(points), channel, np.int32),
+        np.array([point.quality for point in points], np.int16),
+        np.full(len(points), sieve.policy.family, np.int8),
+        texts if any(text is not None for text in texts) else None,
+    )
+
+
+# ---- the state
+
+
+def _sieves(policies: Mapping[int, Policy]) -> dict[int, Sieve]:
+    rows = PolicyState.objects.filter(channel__in=policies).values_list("channel", *STATE)
+    stands = {
+        channel: Stand(_point(*state[:4]), _point(*state[4:]) if state[4] else None)
+        for channel, *state in (rows if policies else ())
+    }
+    return {channel: Sieve(policies[channel], stands.get(channel, Stand())) for channel in sorted(policies)}
+
+
+def _point(time: datetime, value: float | None, quality: int, text: str | None) -> Point:
+    return Point(microseconds(time), nan if value is None else value, quality, text)
+
+
+def _save(sieves: Mapping[int, Sieve]) -> None:
+    gone = [channel for channel, sieve in sieves.items() if sieve.stand.last is None]
+    if gone:
+        PolicyState.objects.filter(channel__in=gone).delete()
+    PolicyState.objects.bulk_create(
+        [_state(channel, sieve) for channel, sieve in sieves.items() if sieve.stand.last],
+        update_conflicts=True,
+        unique_fields=["channel"],
+        update_fields=STATE,
+    )
+
+
+def _state(channel: int, sieve: Sieve) -> PolicyState:
+    """A vector that was held back is too large to be kept here."""
+    last = sieve.stand.last
+    held = None if sieve.policy.vector else sieve.stand.held
+    fields = dict(zip(STATE[:4], _fields(last), strict=True)) if last else {}
+    if held:
+        fields |= dict(zip(STATE[4:], _fields(held), strict=True))
+    return PolicyState(channel_id=channel, **fields)
+
+
+def _fields(point: Point) -> tuple[Any, ...]:
+    return moment(point.time), None if isnan(point.value) else point.value, point.quality, point.text
+
+
+def _count(sieves: Mapping[int, Sieve]) -> None:
+    counts = [
+        (channel, moment(hour), count)
+        for channel, sieve in sieves.items()
+        for hour, count in sorted(sieve.counts.items())
+        if count
+    ]
+    if counts:
+        with connection.cursor() as cursor:
+            cursor.execute(COUNT, [list(column) for column in zip(*counts, strict=True)])
