@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import FrameType
 from typing import Any
 
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "labsite.settings")
@@ -16,6 +17,7 @@ django = get_asgi_application()
 from django.db import connections  # noqa: E402 - need Django set up
 
 from labsite.pages.live import hub  # noqa: E402
+from labsite.replaced import ports  # noqa: E402
 
 # Each request has a thread of its own: a connection it left open would be nobody's, and there are not many.
 connections.settings["default"]["CONN_MAX_AGE"] = 0
@@ -25,11 +27,11 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Django, and the server's start and stop."""
+    """Django, also on the ports of replaced programs; and the server's start and stop."""
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
     else:
-        await django(scope, receive, send)
+        await django(ports.moved(scope, settings.REPLACED_PORTS, https=settings.HTTPS), receive, send)
 
 
 async def lifespan(receive: Receive, send: Send) -> None:

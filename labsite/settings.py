@@ -22,6 +22,7 @@ from labsite.env import (
 )
 from labsite.onebox.postgres import Cluster
 from labsite.onebox.redis import Broker
+from labsite.replaced import ports
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env_text("LABSITE_DATA", str(BASE_DIR / "var"))).expanduser().resolve()
@@ -33,7 +34,11 @@ EDGE_MASTER_KEY = env_key("LABSITE_EDGE_MASTER_KEY", lambda: keys.kept(DATA_DIR 
 
 HOST = env_text("LABSITE_HOST", "127.0.0.1")
 PORT = env_int("LABSITE_PORT", 8000, 1, 65535)
+REPLACED_HOST = env_address("LABSITE_REPLACED_HOST", "127.0.0.1")
+REPLACED_PORTS = ports.parse(env_text("LABSITE_REPLACED_PORTS"))
 ALLOWED_HOSTS = [*hosts.answering_to(HOST), *env_text("LABSITE_ALLOWED_HOSTS").split()]
+if REPLACED_PORTS:
+    ALLOWED_HOSTS += hosts.answering_to(REPLACED_HOST)
 
 INSTALLED_APPS = [
     "labsite.apps.LabsiteConfig",

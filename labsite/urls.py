@@ -26,6 +26,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/login/", views.admin_login),
     path("admin/", admin.site.urls),
     path("api/v1/", include("labsite.api")),
+    path("replaced/", include("labsite.replaced.urls")),
     path("metrics", Metrics.as_view(), name="metrics"),
     path("metrics/labsite", OwnMetrics.as_view(), name="metrics-labsite"),
     path("metrics/instruments", InstrumentMetrics.as_view(), name="metrics-instruments"),

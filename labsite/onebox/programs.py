@@ -75,7 +75,9 @@ class Program:
     stop_signal: str = "TERM"
 
 
-def centre(host: str, port: int, *, matrix: bool = False, mqtt: bool = False) -> list[Program]:
+def centre(
+    host: str, port: int, *, matrix: bool = False, mqtt: bool = False, replaced: bool = False
+) -> list[Program]:
     """The processes of the centre, as design and README name them; bot and bridge only where wanted."""
     uvicorn = ["uvicorn", "labsite.asgi:application", "--host", host, "--port", str(port)]
     uvicorn += [
@@ -86,7 +88,7 @@ def centre(host: str, port: int, *, matrix: bool = False, mqtt: bool = False) ->
         "--no-server-header",
     ]
     return [
-        Program("web", python(*uvicorn)),
+        Program("web", python("labsite.web") if replaced else python(*uvicorn)),
         *(Program(name, python("labsite.processes", name), LEAN) for name in ("beat", "ingest", "central")),
         *([Program("matrixbot", [sys.executable, "manage.py", "matrixbot"], LEAN)] if matrix else []),
         *([Program("mqttbridge", [sys.executable, "manage.py", "mqttbridge"], LEAN)] if mqtt else []),

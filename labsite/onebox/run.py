@@ -74,8 +74,12 @@ class Labsite:
         self.configure(servers, [])
         self.start_manager()
         prepared = self.prepare()
-        matrix, mqtt = bool(settings.MATRIX_HOMESERVER), bool(settings.MQTT_URL)
-        wanted = [*programs.centre(settings.HOST, settings.PORT, matrix=matrix, mqtt=mqtt), programs.edge()]
+        which = {
+            "matrix": bool(settings.MATRIX_HOMESERVER),
+            "mqtt": bool(settings.MQTT_URL),
+            "replaced": bool(settings.REPLACED_PORTS),
+        }
+        wanted = [*programs.centre(settings.HOST, settings.PORT, **which), programs.edge()]
         if prepared["demo"]:
             wanted.append(programs.demo(self.folder, prepared["demo_port"], prepared["demo"]))
         self.configure(servers, wanted)
