@@ -1,0 +1,20 @@
+"""How what is stored becomes points: one module for each schema, all with `form(told, sink, directory)`."""
+
+from collections.abc import Callable
+
+from telemetry.models import Sink
+from telemetry.sinks.directory import Directory
+from telemetry.sinks.schemas import filament_box, labsite, qs_monitor
+from telemetry.sinks.schemas.base import Points
+from telemetry.sinks.told import Told
+
+FORMS: dict[str, Callable[[Told, Sink, Directory], Points]] = {
+    Sink.Schema.LABSITE: labsite.form,
+    Sink.Schema.QS_MONITOR: qs_monitor.form,
+    Sink.Schema.FILAMENT_BOX: filament_box.form,
+}
+
+
+def form(told: Told, sink: Sink, directory: Directory) -> Points:
+    """The points of what a sink is told, by its schema."""
+    return FORMS[sink.schema](told, sink, directory)
