@@ -134,7 +134,10 @@ class Bridge:
         if news.plan:
             self.outlet.keep_only(set(self._wanted()))
         everything = news.plan
-        self._show_readings(self.present.latest if everything else news.fresh)
+        self._show_values(self.present.latest if everything else news.fresh)
+        self._show_states(
+            self.present.instruments if everything else map(self.present.owners.__getitem__, news.fresh)
+        )
         for number in self.present.vectors if everything else news.vectors:
             self._show_vector(number)
         for instrument in self.present.runs if everything else news.runs:
@@ -146,17 +149,17 @@ class Bridge:
             if place := self.present.instruments.get(event.instrument):
                 self.outlet.happen(self.topics.of(place, "event"), payloads.event(event))
 
-    def _show_readings(self, numbers: Iterable[int]) -> None:
-        touched = set()
+    def _show_values(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             channel = self.present.channels[number]
-            touched.add(self.present.owners[number])
             if channel.kind != "vector":
                 place = self.present.instruments[self.present.owners[number]]
                 value = payloads.plain(channel, self.present.latest[number])
                 self.outlet.keep(self.topics.value(place, channel), value, qos=0)
-        for instrument in touched:
-            place = self.present.instruments[instrument]
+
+    def _show_states(self, instruments: Iterable[str]) -> None:
+        for key in dict.fromkeys(instruments):
+            place = self.present.instruments[key]
             self.outlet.keep(self.topics.of(place, "state"), payloads.state(self.present, place), qos=0)
 
     def _show_vector(self, number: int) -> None:

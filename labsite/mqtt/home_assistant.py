@@ -99,7 +99,7 @@ def _channel(driver: str, channel: Channel) -> tuple[str, dict[str, Any]]:
     name = {"name": _name(channel.label or channel.key)}
     if channel.kind == "bool":
         return "binary_sensor", name | {"value_template": _truth(value, value)}
-    told = name | {"value_template": f"{{{{ {value} }}}}"}
+    told: dict[str, Any] = name | {"value_template": f"{{{{ {value} }}}}"}
     if channel.kind == "text":
         return "sensor", told | _words(ENUMERATIONS.get((driver, channel.key), ()))
     unit, device_class = units.shown(channel.unit, channel.key)

@@ -197,8 +197,8 @@ class Present:
         for instrument, *columns in await _rows(database, _CHANNELS):
             channels.setdefault(instrument, []).append(Channel(*columns))
         instruments = {
-            columns[0]: Instrument(*columns, channels=tuple(channels.get(columns[0], ())))
-            for columns in await _rows(database, _INSTRUMENTS)
+            key: Instrument(key, *columns, tuple(channels.get(key, ())))
+            for key, *columns in await _rows(database, _INSTRUMENTS)
         }
         news.plan = instruments != self.instruments
         self.instruments = instruments
