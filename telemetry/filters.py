@@ -12,7 +12,7 @@ from devices.models import Run
 from devices.readings import RUN_ENDED, RUN_STATES
 from telemetry import history
 from telemetry.models import Event
-from telemetry.parameters import time_of
+from telemetry.parameters import TIMES, moment_of
 
 
 class MomentField(forms.Field):
@@ -20,18 +20,18 @@ class MomentField(forms.Field):
         if not value:
             return None
         try:
-            return time_of(value)
+            return moment_of(value)
         except ValueError as error:
             raise ValidationError(str(error)) from None
 
 
 class Moment(filters.Filter):
-    """A time: ISO 8601 or ms since 1970 (UTC)."""
+    """A time, as `moment_of` reads it."""
 
     field_class = MomentField
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(help_text="ISO 8601 or ms since 1970 (UTC)", **kwargs)
+        super().__init__(help_text=TIMES, **kwargs)
 
 
 class Since(Moment):

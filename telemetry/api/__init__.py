@@ -6,12 +6,14 @@ from telemetry.api.gaps import GapViewSet
 from telemetry.api.happenings import EventViewSet, RunViewSet
 from telemetry.api.replaced import ReplacedInterfaceViewSet
 from telemetry.api.samples import SampleViewSet
+from telemetry.api.series import SeriesViewSet
 from telemetry.api.vectors import VectorViewSet
 
 
 def register(router: BaseRouter) -> None:
     """Add this app's routes."""
     router.register("samples", SampleViewSet, basename="sample")
+    router.register("series", SeriesViewSet, basename="series")
     router.register("vectors", VectorViewSet, basename="vector")
     router.register("events", EventViewSet)
     router.register("runs", RunViewSet)

@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter
-from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from devices.filters import check_parameters
 from devices.models import Channel
 from telemetry import history, vectors
-from telemetry.parameters import asked, channel_of, time_of, up_to
+from telemetry.parameters import TIMES, asked, channel_of, span_asked, time_of, up_to
 
 PARAMETERS = ("channel", "from", "to")
 DEFAULT_SPAN = timedelta(hours=1)
@@ -21,12 +19,17 @@ def questions(size: int, most: int, also: str = "") -> list[OpenApiParameter]:
     """The parameters of a question for what one channel said in some time."""
     return [
         OpenApiParameter("channel", int, required=True, description="The channel's `id`"),
-        OpenApiParameter(
-            "from", str, description="ISO 8601 or ms since 1970 (UTC); an hour before `to` if left out"
-        ),
-        OpenApiParameter("to", str, description="Until before this time; now if left out"),
+        *times(),
         OpenApiParameter("page_size", int, description=f"Up to {most}; {size} if left out{also}"),
         OpenApiParameter("cursor", str, description="As the page before gives it in `next`"),
+    ]
+
+
+def times() -> list[OpenApiParameter]:
+    """The parameters of a question for a time."""
+    return [
+        OpenApiParameter("from", str, description=f"{TIMES}; an hour before `to` if left out"),
+        OpenApiParameter("to", str, description="Until before this time; now if left out"),
     ]
 
 
@@ -34,11 +37,8 @@ def question(request: Request, size: int, most: int) -> tuple[Channel, datetime,
     """The channel, from when to when, and how many at most."""
     check_parameters(request, PARAMETERS)
     channel = asked(request, "channel", channel_of)
-    end = asked(request, "to", time_of, timezone.now())
-    start = asked(request, "from", time_of, end - DEFAULT_SPAN)
+    start, end = span_asked(request, DEFAULT_SPAN)
     size = asked(request, "page_size", up_to(most), size)
-    if start > end:
-        raise ValidationError({"from": ["It is later than `to`."]})
     return channel, max(start, asked(request, "cursor", time_of, start)), end, size
 
 

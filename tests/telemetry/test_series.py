@@ -1,0 +1,291 @@
+"""Series are exact: what joins roll-ups with readings says the same as all readings do."""
+
+import math
+import random
+from collections import defaultdict
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from devices.models import Assignment, Channel, Instrument
+from devices.readings import Quality
+from telemetry import partitions, series
+from telemetry.models import DirtyBucket, DropMark, Gap, RollupMark
+from telemetry.series.choice import HOUR, MINUTE
+from tests.telemetry.factories import NOW, edge, instrument, moment
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
+PUBLISHED = {"minute": NOW - timedelta(minutes=7), "hour": NOW - timedelta(hours=3)}
+
+# What a roll-up of these readings is; said here once more, by the words of the design.
+ROLL_UP = """
+INSERT INTO rollup_{width} (channel_id, bucket, n, bad, min, max, sum, last, text)
+SELECT channel_id, date_trunc('{width}', time, 'UTC'), count(fit), count(*) FILTER (WHERE quality & 3 = 2),
+    min(number), max(number), sum(number),
+    (array_agg(number ORDER BY time DESC) FILTER (WHERE number IS NOT NULL))[1],
+    (array_agg(word ORDER BY time DESC) FILTER (WHERE word IS NOT NULL))[1]
+FROM (
+    SELECT *, coalesce(number::text, word) AS fit FROM (
+        SELECT *, CASE WHEN quality & 3 < 2 AND abs(value) < 'infinity' THEN value END AS number,
+            CASE WHEN quality & 3 < 2 AND channel_id = %(words)s THEN text END AS word FROM samples
+    ) AS s
+) AS s WHERE time < %(published)s GROUP BY 1, 2
+"""
+
+
+class Readings:
+    """Readings of three channels (numbers, a switch, words), and what a series of them must say."""
+
+    def __init__(self) -> None:
+        bath = instrument(edge(), keys=("number", "switch", "words"))
+        for key, kind in (("switch", "bool"), ("words", "text")):
+            bath.channels.filter(key=key).update(kind=kind)
+        self.channels = list(bath.channels.select_related("instrument").order_by("pk"))
+        self.number, self.switch, self.words = self.channels
+        self.random = random.Random(7)
+        self.all: list[tuple[datetime, float | None, int, int, str | None]] = []
+
+    def add(self, count: int, first: datetime, last: datetime) -> list[tuple[int, datetime]]:
+        """Random readings of all channels, stored as ingest does; for each its channel and time."""
+        rows = {
+            (channel.pk, first + (last - first) * self.random.random()): self._reading(channel)
+            for channel in self.channels
+            for _ in range(count)
+        }
+        stored = [
+            (time, value, number, quality, text) for (number, time), (value, quality, text) in rows.items()
+        ]
+        partitions.ensure(partitions.holding("sample", time.date()) for _number, time in rows)
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO sample (time, value, channel_id, quality, text) VALUES (%s, %s, %s, %s, %s)",
+                stored,
+            )
+        self.all += stored
+        return list(rows)
+
+    def _reading(self, channel: Channel) -> tuple[float | None, int, str | None]:
+        chance = self.random.random()
+        if chance < 0.1:
+            return None, Quality.BAD, "open circuit"
+        if channel == self.words:
+            return None, Quality.GOOD, self.random.choice(("idle", "heating"))
+        if channel == self.switch:
+            return float(chance > 0.5), Quality.GOOD, None
+        if chance < 0.13:
+            return self.random.choice((math.inf, -math.inf, math.nan, 3.0)), Quality.UNCERTAIN, None
+        return self.random.gauss(20, 5), Quality.GOOD, None
+
+    def roll_up(self) -> None:
+        """Fill the roll-ups from what is stored now, as far as they are published."""
+        days = {time.date() for time, *_ in self.all}
+        for width, published in PUBLISHED.items():
+            partitions.ensure(partitions.holding(f"rollup_{width}", day) for day in days)
+            with connection.cursor() as cursor:
+                cursor.execute(ROLL_UP.format(width=width), {"words": self.words.pk, "published": published})
+            RollupMark.objects.create(width=width, closing=published + MINUTE, published=published)
+
+    def late(self, count: int, first: datetime, last: datetime) -> None:
+        """Readings that come after their roll-ups were made, with their marks."""
+        for number, time in self.add(count, first, last):
+            if time < PUBLISHED["minute"]:
+                DirtyBucket.objects.create(channel_id=number, bucket=time.replace(second=0, microsecond=0))
+
+    def said(
+        self, channel: Channel, start: datetime, end: datetime, width: timedelta
+    ) -> list[tuple[Any, ...]]:
+        """What buckets of this channel must say: time, n, bad, least, greatest, mean, last, text."""
+        by_bucket: dict[datetime, list[tuple[Any, ...]]] = defaultdict(list)
+        for reading in sorted(self.all):
+            if reading[2] == channel.pk and start <= reading[0] < end:
+                by_bucket[start + (reading[0] - start) // width * width].append(reading)
+        return [self._bucket(channel, at, found) for at, found in sorted(by_bucket.items())]
+
+    def _bucket(self, channel: Channel, at: datetime, found: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+        fit = [reading for reading in found if reading[3] & 3 != Quality.BAD]
+        words = [text for *_, text in fit if text is not None] if channel == self.words else []
+        numbers = [value for _, value, *_ in fit if value is not None and math.isfinite(value)]
+        told = (min(numbers), max(numbers), sum(numbers) / len(numbers)) if numbers else (None, None, None)
+        last = numbers[-1] if numbers and channel == self.switch else None
+        n = len(words or numbers)
+        return (at.timestamp() * 1000, n, len(found) - len(fit), *told, last, words[-1] if words else None)
+
+
+@pytest.fixture
+def readings() -> Readings:
+    """Two days of them, rolled up, of which some came late or not yet."""
+    made = Readings()
+    made.add(600, NOW - 2 * DAY, NOW - 2 * HOUR)
+    made.add(200, NOW - 2 * HOUR, NOW)
+    made.roll_up()
+    made.late(60, NOW - 2 * DAY, NOW - HOUR)
+    made.add(60, PUBLISHED["minute"], NOW)
+    return made
+
+
+def columns(each: series.Series) -> list[tuple[Any, ...]]:
+    """The buckets of a series, one after the other."""
+    return list(
+        zip(each.time, each.n, each.bad, each.low, each.high, each.mean, each.last, each.text, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("span", "points", "resolution"),
+    [
+        (HOUR, 30, "minute"),
+        (3 * HOUR, 1000, "raw"),
+        (6 * HOUR, 90, "minute"),
+        (DAY + 17 * MINUTE, 60, "minute"),
+        (2 * DAY, 40, "hour"),
+        (2 * DAY, 10, "hour"),
+        (timedelta(days=300), 1000, "hour"),
+    ],
+    ids=str,
+)
+def test_a_series_says_what_all_readings_say(
+    readings: Readings, span: timedelta, points: int, resolution: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(series, "_expected", lambda channels, *_: [1001] * len(channels))
+    answer = series.ask(readings.channels, NOW - span, NOW, NOW, points)
+    assert answer.choice.resolution == resolution
+    assert answer.choice.width is not None
+    assert answer.start <= NOW - span < NOW <= answer.end
+    for each in answer.series:
+        said = readings.said(each.channel, answer.start, answer.end, answer.choice.width)
+        assert len(said) <= points
+        assert columns(each) == [pytest.approx(bucket, nan_ok=True) for bucket in said]
+
+
+def test_few_readings_are_told_one_by_one(readings: Readings) -> None:
+    answer = series.ask(readings.channels, NOW - HOUR, NOW, NOW, 1000)
+    assert (answer.choice.resolution, answer.choice.width) == ("raw", None)
+    for each in answer.series:
+        times = sorted(
+            time for time, _, number, *_ in readings.all if number == each.channel.pk and time >= NOW - HOUR
+        )
+        assert each.time == [round(time.timestamp() * 1000, 3) for time in times]
+        assert set(each.n) | set(each.bad) == {0, 1}
+
+
+def test_words_are_told_where_they_change(readings: Readings) -> None:
+    (each,) = series.ask([readings.words], NOW - HOUR, NOW, NOW, 1000).series
+    times, texts = each.changes
+    said = [(time, text) for time, text in zip(each.time, each.text, strict=True) if text]
+    assert texts[:2] in (["idle", "heating"], ["heating", "idle"])
+    assert all(before != after for before, after in pairwise(texts))
+    assert set(zip(times, texts, strict=True)) < set(said)
+
+
+def test_where_readings_were_dropped_roll_ups_stand(readings: Readings) -> None:
+    """Late readings of a time whose others are gone take nothing away from what is known of it."""
+    before = series.ask(readings.channels, NOW - 2 * DAY, NOW - DAY, NOW, 20)
+    DirtyBucket.objects.all().delete()
+    clean = series.ask(readings.channels, NOW - 2 * DAY, NOW - DAY, NOW, 20)
+    assert [columns(each) for each in clean.series] != [columns(each) for each in before.series]
+    readings.late(20, NOW - 2 * DAY, NOW - DAY)
+    DirtyBucket.objects.exclude(bucket__in=_rolled_minutes()).delete()  # those roll-ups will be made
+    DropMark.objects.create(table_name="sample", through=NOW)
+    after = series.ask(readings.channels, NOW - 2 * DAY, NOW - DAY, NOW, 20)
+    assert [columns(each) for each in after.series] == [columns(each) for each in clean.series]
+
+
+def _rolled_minutes() -> list[datetime]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT bucket FROM rollup_minute GROUP BY bucket HAVING count(*) = 3")
+        return [bucket for (bucket,) in cursor.fetchall()]
+
+
+def test_without_any_roll_ups_readings_say_it_all() -> None:
+    made = Readings()
+    made.add(300, NOW - DAY, NOW)
+    answer = series.ask(made.channels, NOW - DAY, NOW, NOW, 30)
+    assert answer.choice.resolution == "hour"
+    for each in answer.series:
+        said = made.said(each.channel, answer.start, answer.end, HOUR)
+        assert columns(each) == [pytest.approx(bucket) for bucket in said]
+
+
+# ---- vectors
+
+
+@pytest.fixture
+def wells() -> Channel:
+    """A channel with a vector each second for ten minutes before now, a bad one among them."""
+    found = instrument(edge(), "qPCR", ()).channels.create(key="wells", label="wells", kind="vector")
+    partitions.ensure([partitions.holding("vector_sample", NOW.date())])
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            'INSERT INTO vector_sample (time, channel_id, quality, "values", labels)'
+            " VALUES (%s, %s, %s, %s, %s)",
+            [
+                (
+                    moment(second - 600),
+                    found.pk,
+                    2 * (second == 7),
+                    [float(second), None, 0.5],
+                    ["A1", "A2", "it's {3}%"],
+                )
+                for second in range(600)
+            ],
+        )
+    return found
+
+
+def test_of_vectors_there_is_told_how_many(wells: Channel) -> None:
+    (each,) = series.ask([wells], moment(-600), NOW, NOW, 20).series
+    assert (sum(each.n), sum(each.bad), each.newest) == (599, 1, moment(-1))
+    assert set(each.low) == {None}
+
+
+@pytest.mark.parametrize(
+    ("element", "expected"),
+    [(0, 599.0), ("A1", 599.0), (1, None), (2, 0.5), ("it's {3}%", 0.5), (3, None), ("x", None)],
+)
+def test_one_element_of_vectors_is_a_series(
+    wells: Channel, element: int | str, expected: float | None
+) -> None:
+    answer = series.ask([wells], moment(-600), NOW, NOW, 100, element)
+    (each,) = answer.series
+    assert answer.choice.width == timedelta(seconds=10)
+    assert max((high for high in each.high if high is not None), default=None) == expected
+    assert sum(each.bad) == 1
+
+
+def test_an_element_of_too_many_vectors_is_not_looked_for(
+    wells: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(series, "VECTORS_MOST", 500)
+    with pytest.raises(series.TooMany, match="500"):
+        series.ask([wells], moment(-600), NOW, NOW, 100, 0)
+
+
+# ---- gaps
+
+
+def test_gaps_are_told_for_each_channel_and_those_that_touch_are_one() -> None:
+    bench = edge()
+    bath, other = instrument(bench, "bath"), instrument(bench, "other")
+    Instrument.objects.update(created_at=moment(-20_000))
+    Assignment.objects.update(since=moment(-20_000))
+    for start, end, fields in (
+        (-900, -800, {"instrument": bath, "reason": "overrun"}),
+        (-799, -700, {"instrument": bath, "reason": "not connected"}),
+        (-850, -780, {"instrument": bath, "reason": "overrun", "key": "a"}),
+        (-500, 100, {"instrument": bath, "reason": "in use", "key": "b"}),
+        (-4000, -3500, {"reason": "edge silent"}),
+        (-10_000, -9_000, {"reason": "edge silent"}),
+        (-300, -290, {"instrument": other, "reason": "overrun"}),
+    ):
+        Gap.objects.create(edge=bench, start=moment(start), end=moment(end), **fields)
+    channels = list(Channel.objects.select_related("instrument").filter(instrument=bath).order_by("key"))
+    answer = series.ask(channels, NOW - HOUR, NOW, NOW, 3600)
+    told = [[(each.start, each.end, sorted(each.reasons)) for each in one.gaps] for one in answer.series]
+    whole = (NOW - HOUR, moment(-3500), ["edge silent"])
+    both = (moment(-900), moment(-700), ["not connected", "overrun"])
+    assert told == [[whole, both], [whole, both, (moment(-500), NOW, ["in use"])]]
