@@ -24,6 +24,7 @@ from telemetry import (
     gaps,
     latest,
     outbox,
+    policies,
     rollups,
     roster,
     runs,
@@ -51,7 +52,7 @@ logger = logging.getLogger(__name__)
 class Work:
     """One batch on its way through the steps. `reason`: why it, or some of its readings, are not stored.
 
-    `follows`: the one before it is at the centre.
+    `newest`: nothing of its spool that comes after it is at the centre; `follows`: what comes before it is.
     """
 
     sequence: int
@@ -59,6 +60,7 @@ class Work:
     packed: bytes
     intake: Intake | None = None
     reason: str = ""
+    newest: bool = False
     follows: bool = False
 
     @property
@@ -121,9 +123,11 @@ def _ingest(edge: Edge, spool: UUID, parcel: Parcel, now: datetime) -> Outcome:
     works = _register(edge, spool, parcel)
     for work in works:
         _open(work, known)
-    if known.policies:
-        _see_what_follows(edge, spool, works)
     live = parcel.track == LIVE and bool(works)
+    if turn.sifts and works:
+        _see_what_follows(edge, spool, works)
+        if live and not all(work.follows for work in works):
+            known.meet(policies.ruled(edge.pk))
     columns, happened = _store(works, Going(turn, known, now, live))
     through = deliveries.settle(edge.pk, spool, parcel.kept_from)
     is_complete = bool(works) and through >= works[-1].sequence
@@ -287,9 +291,9 @@ def _not_standing(columns: Columns) -> Columns:
 
 
 def _see_what_follows(edge: Edge, spool: UUID, works: Sequence[Work]) -> None:
-    preceded = deliveries.preceded(edge.pk, spool, [work.sequence for work in works])
+    newest, following = deliveries.around(edge.pk, spool, [work.sequence for work in works])
     for work in works:
-        work.follows = work.sequence in preceded
+        work.newest, work.follows = work.sequence > newest, work.sequence in following
 
 
 class Happened(NamedTuple):
@@ -315,7 +319,7 @@ def _write(works: Sequence[Work], columns: Columns, going: Going) -> Happened:
     """`columns` are all readings of these batches."""
     told_events = [event for work in works for event in work.beside.events]
     told_runs = [run for work in works for run in work.beside.runs]
-    parts = _parts(works, going) if going.known.policies else [Part(columns, _vectors(works))]
+    parts = _parts(works, going) if going.turn.sifts else [Part(columns, _vectors(works))]
     _keep(parts, going, told_events, told_runs)
     return Happened(events.store(told_events, going.now), runs.store(told_runs, going.now))
 
@@ -328,7 +332,10 @@ def _parts(works: Sequence[Work], going: Going) -> list[Part]:
             runs_of[-1].append(work)
         else:
             runs_of.append([work])
-    return [Part(_judged(run, going.now), _vectors(run), run[0].follows) for run in runs_of]
+    return [
+        Part(_judged(run, going.now), _vectors(run), going.live and run[0].newest, run[0].follows)
+        for run in runs_of
+    ]
 
 
 def _vectors(works: Sequence[Work]) -> list[StoredVector]:
@@ -343,7 +350,7 @@ def _keep(
 ) -> None:
     """Store readings and vectors, as far as policies do; mark what of them is late for its roll-up; and on
     to the sinks with all."""
-    columns, found = sifting.sift(parts, going.known.policies, live=going.live)
+    columns, found = sifting.sift(parts, going.known.policies)
     stored = store.store(columns)
     stored_vectors = vectors.store(found, going.now)
     rollups.mark(stored, going.turn.closing)

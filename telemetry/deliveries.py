@@ -16,7 +16,8 @@ SELECT revision, coalesce((SELECT revision FROM definition_mark), 0),
     coalesce(
         (SELECT (extract(epoch FROM closing) * 1000000)::int8 FROM rollup_mark WHERE width = 'minute'), 0
     ),
-    EXISTS (SELECT FROM sink WHERE enabled)
+    EXISTS (SELECT FROM sink WHERE enabled),
+    EXISTS (SELECT FROM storage_policy)
 FROM devices_edge WHERE id = %s
 """
 
@@ -45,11 +46,16 @@ ON CONFLICT (edge_id, spool) DO UPDATE SET through = EXCLUDED.through RETURNING 
 
 PRUNE = "DELETE FROM batch WHERE edge_id = %(edge)s AND spool = %(spool)s AND sequence <= %(through)s"
 
-PRECEDED = """
-SELECT number FROM unnest(%(sequences)s::bigint[]) AS number WHERE number > 1 AND (
-    number - 1 <= (SELECT through FROM spool_mark WHERE edge_id = %(edge)s AND spool = %(spool)s)
-    OR EXISTS (
-        SELECT FROM batch WHERE edge_id = %(edge)s AND spool = %(spool)s AND sequence = number - 1
+# The newest batch that is at the centre beside these, and those before which the spool has one, also there.
+AROUND = """
+WITH there AS (
+    SELECT sequence FROM batch WHERE edge_id = %(edge)s AND spool = %(spool)s
+    UNION ALL SELECT through FROM spool_mark WHERE edge_id = %(edge)s AND spool = %(spool)s
+)
+SELECT coalesce((SELECT max(sequence) FROM there WHERE sequence <> ALL(%(sequences)s)), 0), ARRAY(
+    SELECT number FROM unnest(%(sequences)s::bigint[]) AS number WHERE number > 1 AND (
+        number - 1 <= (SELECT through FROM spool_mark WHERE edge_id = %(edge)s AND spool = %(spool)s)
+        OR EXISTS (SELECT FROM there WHERE sequence = number - 1)
     )
 )
 """
@@ -59,12 +65,14 @@ class Turn(NamedTuple):
     """What ingest must know of the centre, as it is once it is its turn.
 
     `revision`: of the edge and of what is defined of channels. `closing`: readings of before this, µs of UTC,
-    come late for their roll-ups, which cannot move it meanwhile. `feeds`: there are sinks to be fed.
+    come late for their roll-ups, which cannot move it meanwhile. `feeds`: there are sinks to be fed. `sifts`:
+    some channels have a storage policy.
     """
 
     revision: tuple[int, int]
     closing: int
     feeds: bool
+    sifts: bool
 
 
 def turn(edge: int) -> Turn:
@@ -90,8 +98,8 @@ def turn_of_sources(edge: int, instruments: Iterable[UUID]) -> Turn:
 def _turn(cursor: CursorWrapper, edge: int) -> Turn:
     """By a statement of its own: it must see what was committed before the locks were given."""
     cursor.execute(TURN, [edge])
-    revision, definitions, closing, feeds = cursor.fetchone()
-    return Turn((revision, definitions), closing, feeds)
+    revision, definitions, closing, feeds, sifts = cursor.fetchone()
+    return Turn((revision, definitions), closing, feeds, sifts)
 
 
 def register(edge: int, spool: UUID, sequences: list[int]) -> set[int]:
@@ -120,11 +128,15 @@ def follows(edge: int, spool: UUID, sequence: int) -> bool:
         return cursor.fetchone() is not None
 
 
-def preceded(edge: int, spool: UUID, sequences: list[int]) -> set[int]:
-    """Those of these batches before which the spool has one, and it is at the centre. Before `settle`."""
+def around(edge: int, spool: UUID, sequences: list[int]) -> tuple[int, set[int]]:
+    """The newest batch at the centre beside these (0: none), and which of these follow one that is there.
+
+    Before `settle`. The first batch of a spool follows none.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(PRECEDED, {"edge": edge, "spool": spool, "sequences": sequences})
-        return {sequence for (sequence,) in cursor.fetchall()}
+        cursor.execute(AROUND, {"edge": edge, "spool": spool, "sequences": sequences})
+        newest, following = cursor.fetchone()
+    return newest, set(following)
 
 
 def through(edge: int, spool: UUID) -> int:

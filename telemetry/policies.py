@@ -46,6 +46,12 @@ def of_instruments(instruments: Collection[UUID]) -> dict[int, Policy]:
     }
 
 
+def ruled(edge: int) -> list[str]:
+    """The instruments that this edge ever had and that have channels with a policy."""
+    rows = StoragePolicy.objects.filter(channel__instrument__assignments__edge=edge)
+    return [str(instrument) for instrument in rows.values_list("channel__instrument", flat=True).distinct()]
+
+
 # ---- the arithmetic
 
 
@@ -69,10 +75,14 @@ class Point(NamedTuple):
 
 @dataclass(slots=True)
 class Stand:
-    """Where a channel stands: its last stored reading, and the newest one that was held back after it."""
+    """Where a channel stands: its last stored reading, and the newest one that was held back after it.
+
+    `counted`: that one was; not if an instrument told it again.
+    """
 
     last: Point | None = None
     held: Point | None = None
+    counted: bool = True
 
     @property
     def newest(self) -> int:
@@ -112,6 +122,7 @@ class Sieve:
         if before and point.time == before.time and point.says(before, 0.0):
             return  # the same reading once more
         self.stand.held = point
+        self.stand.counted = not (point.quality & Flag.INSTRUMENT_TIME and point.time <= self.told_until)
         self._count(point, 1)
 
     def release(self) -> None:
@@ -122,7 +133,7 @@ class Sieve:
             self.stand.held = None
 
     def _count(self, point: Point, by: int) -> None:
-        if not (point.quality & Flag.INSTRUMENT_TIME and point.time <= self.told_until):
+        if self.stand.counted:
             hour = point.time - point.time % HOUR
             self.counts[hour] = self.counts.get(hour, 0) + by
 

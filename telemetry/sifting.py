@@ -28,42 +28,51 @@ INSERT INTO unstored (channel_id, bucket, n)
 SELECT * FROM unnest(%s::int4[], %s::timestamptz[], %s::int4[])
 ON CONFLICT (channel_id, bucket) DO UPDATE SET n = unstored.n + EXCLUDED.n
 """
+UNCOUNTED = 1 << 14  # of a held quality as it is kept: that reading is not among those counted
 STATE = ("time", "value", "quality", "text", "held_time", "held_value", "held_quality", "held_text")
 
 
 class Part(NamedTuple):
     """What batches brought that came one after the other without a hole.
 
-    `follows`: the batch before them is at the centre too, so that nothing of that time is still to come.
+    `live`: by the live track, and nothing newer of their edge is at the centre. `follows`: the batch before
+    them is there too, so that nothing of that time is still to come; else no channel of the edge goes on from
+    where it stood.
     """
 
     columns: Columns
     vectors: Sequence[StoredVector] = ()
+    live: bool = False
     follows: bool = False
 
+    @property
+    def is_apart(self) -> bool:
+        """Something is missing just before it."""
+        return self.live and not self.follows
 
-def sift(
-    parts: Sequence[Part], policies: Mapping[int, Policy], *, live: bool
-) -> tuple[Columns, list[StoredVector]]:
+
+def sift(parts: Sequence[Part], policies: Mapping[int, Policy]) -> tuple[Columns, list[StoredVector]]:
     """What of it is to be stored, with what was held back before and is to be now; moves the states."""
     columns = joined([part.columns for part in parts])
     vectors = [vector for part in parts for vector in part.vectors]
     if not policies:
         return columns, vectors
     ruled = np.isin(columns.channel, [number for number, policy in policies.items() if not policy.vector])
-    sieves = _sieves({number: policies[number] for number in np.unique(columns.channel[ruled]).tolist()})
-    told = {vector.channel for vector in vectors}
-    of_vectors = _sieves(
-        {number: each for number, each in policies.items() if each.vector and number in told}
-    )
+    told = {*np.unique(columns.channel[ruled]).tolist(), *(vector.channel for vector in vectors)}
+    if any(part.is_apart for part in parts):
+        told.update(policies)
+    loaded = _sieves({number: policies[number] for number in told & policies.keys()})
+    sieves = {number: sieve for number, sieve in loaded.items() if not sieve.policy.vector}
+    of_vectors = {number: sieve for number, sieve in loaded.items() if sieve.policy.vector}
     place = vector_place = 0
     for part in parts:
-        follows = live and part.follows
-        _walk(sieves, _points(part.columns, sieves, place), follows=follows, live=live)
-        _walk(of_vectors, _vector_points(part.vectors, of_vectors, vector_place), follows=follows, live=live)
+        for sieve in loaded.values() if part.is_apart else ():
+            sieve.begin_anew()
+        _walk(sieves, _points(part.columns, sieves, place), part)
+        _walk(of_vectors, _vector_points(part.vectors, of_vectors, vector_place), part)
         place, vector_place = place + len(part.columns), vector_place + len(part.vectors)
-    _save(sieves | of_vectors)
-    _count(sieves | of_vectors)
+    _save(loaded)
+    _count(loaded)
     ruled[[point.place for sieve in sieves.values() for point in sieve.stored if point.place >= 0]] = False
     chosen = {point.place for sieve in of_vectors.values() for point in sieve.stored}
     return (
@@ -75,13 +84,13 @@ def sift(
 ByChannel = Iterable[tuple[int, list[Point]]]
 
 
-def _walk(sieves: Mapping[int, Sieve], found: ByChannel, *, follows: bool, live: bool) -> None:
+def _walk(sieves: Mapping[int, Sieve], found: ByChannel, part: Part) -> None:
     for channel, points in found:
         sieve = sieves[channel]
-        if not (follows and points[0].time > sieve.stand.newest):
+        if not (part.live and part.follows and points[0].time > sieve.stand.newest):
             sieve.begin_anew()
         sieve.walk(points)
-        if not live:
+        if not part.live:
             sieve.begin_anew()
 
 
@@ -131,11 +140,14 @@ def _held_before(sieve: Sieve, channel: int) -> Columns:
 
 def _sieves(policies: Mapping[int, Policy]) -> dict[int, Sieve]:
     rows = PolicyState.objects.filter(channel__in=policies).values_list("channel", *STATE)
-    stands = {
-        channel: Stand(_point(*state[:4]), _point(*state[4:]) if state[4] else None)
-        for channel, *state in (rows if policies else ())
-    }
+    stands = {channel: _stand(*state) for channel, *state in (rows if policies else ())}
     return {channel: Sieve(policies[channel], stands.get(channel, Stand())) for channel in sorted(policies)}
+
+
+def _stand(*state: Any) -> Stand:
+    time, value, quality, text = state[4:]
+    held = _point(time, value, quality & ~UNCOUNTED, text) if time else None
+    return Stand(_point(*state[:4]), held, counted=not quality & UNCOUNTED)
 
 
 def _point(time: datetime, value: float | None, quality: int, text: str | None) -> Point:
@@ -160,7 +172,8 @@ def _state(channel: int, sieve: Sieve) -> PolicyState:
     held = None if sieve.policy.vector else sieve.stand.held
     fields = dict(zip(STATE[:4], _fields(last), strict=True)) if last else {}
     if held:
-        fields |= dict(zip(STATE[4:], _fields(held), strict=True))
+        marked = held if sieve.stand.counted else held._replace(quality=held.quality | UNCOUNTED)
+        fields |= dict(zip(STATE[4:], _fields(marked), strict=True))
     return PolicyState(channel_id=channel, **fields)
 
 
