@@ -198,6 +198,12 @@ class Driver:
         return cls.channels
 
     @classmethod
+    def tells_each_poll(cls, key: str, options: Mapping[str, Any]) -> bool:  # noqa: ARG003
+        """Whether each poll that is answered brings a reading of this channel, as completeness counts them;
+        not so of what is told only when it has changed, or comes by itself."""
+        return True
+
+    @classmethod
     def link_settings(cls, options: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG003
         """What the link is to be told; `options` are checked."""
         return {}

@@ -1,10 +1,13 @@
 """The edge itself as an instrument: its spool, its punctuality, its clock and its machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from devices.drivers.base import Channel, Driver
 from devices.errors import LinkError
 from devices.readings import Quality, Reading
+
+SOMETIMES = ("temperature", "lateness_p50", "lateness_p99", "clock_offset")  # not on each host, not at once
 
 
 def _nobody() -> dict[str, float | None]:
@@ -41,6 +44,10 @@ class EdgeHost(Driver):
         Channel("disk_free", "disk free", "%", digits=1),
         Channel("temperature", "temperature of the host", "Cel", digits=1),
     )
+
+    @classmethod
+    def tells_each_poll(cls, key: str, options: Mapping[str, Any]) -> bool:  # noqa: ARG003
+        return key not in SOMETIMES
 
     async def read(self) -> list[Reading]:
         figures = source()

@@ -83,6 +83,10 @@ class HttpJson(HttpDriver):
         return tuple(row.channel() for row in declared.rows("channels", found, JsonRow))
 
     @classmethod
+    def tells_each_poll(cls, key: str, options: Mapping[str, Any]) -> bool:  # noqa: ARG003
+        return not options.get("time_path")
+
+    @classmethod
     def link_settings(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         return {**super().link_settings(options), "redirects": options["redirects"]}
 

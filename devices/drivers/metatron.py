@@ -130,6 +130,10 @@ class Metatron(HttpDriver):
         self._clock = 0  # the server's, in µs, as far as it told
         self._skew: float | None = None
 
+    @classmethod
+    def tells_each_poll(cls, key: str, options: Mapping[str, Any]) -> bool:  # noqa: ARG003
+        return False
+
     async def open(self) -> None:
         await super().open()
         self._service = await self._health()

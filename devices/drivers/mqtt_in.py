@@ -134,6 +134,10 @@ class MqttIn(Driver):
         return tuple(row.channel() for row in _topics({"channels": cls.options[0].default, **options}))
 
     @classmethod
+    def tells_each_poll(cls, key: str, options: Mapping[str, Any]) -> bool:  # noqa: ARG003
+        return False
+
+    @classmethod
     def link_settings(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         topics = sorted({row.topic for row in _topics(options)})
         names = ("user", "pin", "verify", "expiry", "client_id", "version")

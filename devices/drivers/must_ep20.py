@@ -56,6 +56,9 @@ class Block:
         return self.registers[-1].index + 1
 
 
+_SETTINGS_KEYS = {register.channel().key for register in (*SETTINGS, *MORE_SETTINGS)}
+
+
 class MustEp20(Driver):
     """MUST EP20-1000-Pro and its like (EP2000 Pro), not the EP3000."""
 
@@ -100,6 +103,10 @@ class MustEp20(Driver):
                 f"but {POLL_WITHIN:g} s is all there is"
             )
         return checked
+
+    @classmethod
+    def tells_each_poll(cls, key: str, options: Mapping[str, Any]) -> bool:  # noqa: ARG003
+        return key not in _SETTINGS_KEYS
 
     @classmethod
     def link_settings(cls, options: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG003

@@ -35,6 +35,10 @@ class Push(Driver):
     def channels_for(cls, options: Mapping[str, Any]) -> tuple[Channel, ...]:
         return tuple(row.channel() for row in rows("channels", options.get("channels", []), KindRow))
 
+    @classmethod
+    def tells_each_poll(cls, key: str, options: Mapping[str, Any]) -> bool:  # noqa: ARG003
+        return False
+
     async def read(self) -> list[Reading]:
         raise ConfigurationError(
             "driver push: readings are pushed to the centre; an edge has nothing to poll"

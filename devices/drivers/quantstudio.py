@@ -156,6 +156,10 @@ class QuantStudio(Driver):
         return channels(zones, list(dict.fromkeys(options.get("filters", FILTER_SETS).lower().split())))
 
     @classmethod
+    def tells_each_poll(cls, key: str, options: Mapping[str, Any]) -> bool:  # noqa: ARG003
+        return False
+
+    @classmethod
     def link_settings(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         return {name: options[name] for name in ("pin", "verify", "old_protocols")}
 

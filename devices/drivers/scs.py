@@ -69,6 +69,10 @@ class Scs(Driver):
                 raise ConfigurationError(f"option {name}: {checked[name]!r} is no file name; name no folder")
         return checked
 
+    @classmethod
+    def tells_each_poll(cls, key: str, options: Mapping[str, Any]) -> bool:  # noqa: ARG003
+        return False
+
     async def read(self) -> list[Reading]:
         try:
             state = await self._file(self.settings["state_file"])

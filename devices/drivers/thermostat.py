@@ -112,6 +112,9 @@ def _pair(key: str, label: str, unit: str, digits: int | None) -> list[Channel]:
     return [Channel(f"ch{n}.{key}", f"CH{n} {label}", unit, kind=kind, digits=digits) for n in (0, 1)]
 
 
+_SETTINGS_KEYS = {channel.key for channel in how_set.CHANNELS}
+
+
 class Thermostat(Driver):
     """Sinara 8451 Thermostat, all firmware dialects (A to D of its protocol notes)."""
 
@@ -181,6 +184,10 @@ class Thermostat(Driver):
         targets = _pair("target", "PID target", "Cel", 4) if options.get("target") else ()
         settings = how_set.CHANNELS if options.get("settings_every") else ()
         return (*cls.channels[:2], *targets, *cls.channels[2:], *settings)
+
+    @classmethod
+    def tells_each_poll(cls, key: str, options: Mapping[str, Any]) -> bool:  # noqa: ARG003
+        return key not in _SETTINGS_KEYS
 
     async def open(self) -> None:
         self.dialect = await self._find_dialect()
