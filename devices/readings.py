@@ -26,31 +26,40 @@ class Flag(IntFlag):
 
 
 class GapReason(StrEnum):
-    """Why readings are missing: the word that a gap carries, and what it `means`.
+    """Why readings are missing, as gaps carry it.
 
     Edges tell the first of them; those of COMPUTED follow from what the centre knows, when it is asked.
     """
 
-    means: str
+    NOT_CONNECTED = "not connected"
+    IN_USE = "in use"
+    OVERRUN = "overrun"
+    NOT_RUNNING = "not running"
+    UNSAVED = "unsaved"
+    OVERFLOW = "overflow"
+    TORN = "torn"
+    OUT_OF_SERVICE = "out of service"
+    EDGE_SILENT = "edge silent"
+    ON_ITS_WAY = "on its way"
 
-    def __new__(cls, word: str, means: str) -> "GapReason":
-        reason = str.__new__(cls, word)
-        reason._value_ = word
-        reason.means = means
-        return reason
-
-    NOT_CONNECTED = "not connected", "the instrument could not be reached, or gave no answer"
-    IN_USE = "in use", "another program or person has the instrument, or its port, to itself"
-    OVERRUN = "overrun", "a poll was due while the one before was under way, or the machine stood still"
-    NOT_RUNNING = "not running", "the edge was not running: from its last commit before to its first reading"
-    UNSAVED = "unsaved", "read in the last seconds before the edge was killed or lost power, not saved yet"
-    OVERFLOW = "overflow", "the edge's spool was full of what the centre did not take: the oldest went"
-    TORN = "torn", "the edge's spool, or a part of it, could not be read any more"
-    OUT_OF_SERVICE = "out of service", "it was taken out of service: nobody polled it"
-    EDGE_SILENT = "edge silent", "the edge is not heard; what it reads meanwhile comes later"
-    ON_ITS_WAY = "on its way", "the edge has readings of this time that the centre does not have yet"
+    @property
+    def means(self) -> str:
+        """A sentence for people."""
+        return MEANINGS[self]
 
 
+MEANINGS = {
+    GapReason.NOT_CONNECTED: "the instrument could not be reached, or gave no answer",
+    GapReason.IN_USE: "another program or person has the instrument, or its port, to itself",
+    GapReason.OVERRUN: "a poll was due while the one before was under way, or the machine stood still",
+    GapReason.NOT_RUNNING: "the edge was not running: from its last commit before to its first reading",
+    GapReason.UNSAVED: "read in the last seconds before the edge was killed or lost power, not saved yet",
+    GapReason.OVERFLOW: "the edge's spool was full of what the centre did not take: the oldest went",
+    GapReason.TORN: "the edge's spool, or a part of it, could not be read any more",
+    GapReason.OUT_OF_SERVICE: "it was taken out of service: nobody polled it",
+    GapReason.EDGE_SILENT: "the edge is not heard; what it reads meanwhile comes later",
+    GapReason.ON_ITS_WAY: "the edge has readings of this time that the centre does not have yet",
+}
 AWAY = (GapReason.NOT_CONNECTED, GapReason.IN_USE)  # the instrument cannot be had
 COMPUTED = (GapReason.OUT_OF_SERVICE, GapReason.EDGE_SILENT, GapReason.ON_ITS_WAY)
 

@@ -108,7 +108,7 @@ class FoundGap(NamedTuple):
     start: datetime
     end: datetime
     reason: str
-    count: int
+    missed: int
     open: bool
 
 

@@ -34,7 +34,7 @@ class GapSerializer(serializers.Serializer[Any]):
     end = serializers.DateTimeField(help_text="Of a gap that is open: as far as is known, it goes on")
     reason = serializers.ChoiceField(choices=WORDS)
     means = serializers.SerializerMethodField(help_text="The reason in a sentence")
-    missed = serializers.IntegerField(source="count", help_text="Polls, where the edge counted them; else 0")
+    missed = serializers.IntegerField(help_text="Polls, where the edge counted them; else 0")
     open = serializers.BooleanField()
 
     def get_means(self, gap: gaps.FoundGap) -> str:
