@@ -87,6 +87,11 @@ class Door(APIView):
 
     get = head = post = put = patch = delete = options = respond  # type: ignore[assignment]
 
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """The programs' own only."""
+        return {}
+
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         reply = super().finalize_response(request, response, *args, **kwargs)
         return reply if self.program is None else self.program.dressed(reply)

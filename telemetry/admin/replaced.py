@@ -36,7 +36,7 @@ class InterfaceForm(forms.ModelForm):  # type: ignore[type-arg]
             interfaces.check(self.instance)
         except ValidationError as error:
             for name, words in error.message_dict.items():
-                self.add_error(name if name in self.fields else None, words)  # type: ignore[arg-type]
+                self.add_error(name if name in self.fields else None, words)
 
 
 @admin.register(ReplacedInterface)

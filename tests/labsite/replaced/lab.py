@@ -1,6 +1,6 @@
 """Instruments that answer as replaced programs did, what they said, and a client that has no login."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -110,6 +110,20 @@ def says(
     assert not outcome.rejected
 
 
+def says_often(instrument: Instrument, values: Mapping[str, float], seconds: Sequence[float]) -> None:
+    """The same values at each of these times."""
+    times = [at(second) for second in seconds]
+    batch = Batch(
+        instruments=[str(instrument.pk)],
+        keysets=[list(values)],
+        rows=[
+            part for before, time in zip([0, *times], times, strict=False) for part in (0, 0, time - before)
+        ],
+        values=list(values.values()) * len(times),
+    )
+    assert not pipeline.ingest(instrument.edge, parcel(batch, spool=new_spool()), NOW).rejected
+
+
 def is_now(monkeypatch: pytest.MonkeyPatch, moment: datetime = NOW) -> None:
     """What answers takes this for the present."""
     monkeypatch.setattr(timezone, "now", lambda: moment)
@@ -146,7 +160,9 @@ def ask(
 async def _asked(path: str, method: str, body: bytes, kind: str, headers: Mapping[str, str]) -> Answer:
     """In one loop: a stream is read as the server reads it, by the same thread as the request."""
     client = AsyncClient()
-    response: Any = await client.generic(method, path, body, content_type=kind, headers=headers)  # type: ignore[misc]
+    if kind and not body:  # of which the client does not send the type
+        headers = {**headers, "content-type": kind}
+    response: Any = await client.generic(method, path, body, content_type=kind, headers=headers)
     return Answer(response.status_code, response.headers, await _content(response))
 
 

@@ -1,6 +1,7 @@
 """Each endpoint's answer, byte for byte: what clients of the replaced programs have always seen."""
 
 from collections.abc import Callable
+from datetime import UTC
 
 import pytest
 
@@ -36,7 +37,7 @@ RUNNING = RunRow(
 def the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
     lab.is_now(monkeypatch)
     monkeypatch.setattr(ups_program, "_uptime", lambda: 90_061.0)
-    monkeypatch.setattr(ups_fields, "machine_zone", lambda: ups_fields.UTC)
+    monkeypatch.setattr(ups_fields, "machine_zone", lambda: UTC)
 
 
 def bath() -> Instrument:
@@ -55,7 +56,12 @@ def ups() -> Instrument:
 
 def ups_in_trouble() -> Instrument:
     made = lab.ups()
-    trouble = {"status": "battery", "input_voltage": 179.9, "battery_level": 19, "temperature": 40.1}
+    trouble: dict[str, lab.Value] = {
+        "status": "battery",
+        "input_voltage": 179.9,
+        "battery_level": 19,
+        "temperature": 40.1,
+    }
     trouble |= {"load_percent": 81, "alarm.battery_low": True, "fault": "fault 7: overload"}
     lab.says(made, lab.UPS | trouble)
     return made
