@@ -1,5 +1,6 @@
 """A real Prometheus scrapes the real web process by the configuration that is shipped; and its rules."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from tests.waiting import until
 from tests.web import Web, free_port, store
 
 SHIPPED = settings.BASE_DIR / "docker" / "prometheus"
+BOARDS = settings.BASE_DIR / "docker" / "grafana" / "dashboards"
 
 
 def test_the_rules_say_what_they_should(tmp_path: Path) -> None:
@@ -87,6 +89,18 @@ def test_prometheus_scrapes_what_is_shipped(scraped: httpx.Client) -> None:
     names = set(asked(scraped, "/label/__name__/values"))
     rules = (SHIPPED / "labsite.rules.yml").read_text()
     assert used(rules) <= names
+    for expression in dashboards():
+        assert asked(scraped, "/query", query=expression.replace("$instrument", "bath")) is not None, (
+            expression
+        )
+        assert used(expression) <= names
+
+
+def dashboards() -> list[str]:
+    """What the dashboards ask of Prometheus."""
+    boards = [json.loads(path.read_text()) for path in BOARDS.glob("*.json")]
+    targets = [each for board in boards for panel in board["panels"] for each in panel["targets"]]
+    return [target["expr"] for target in targets if "expr" in target]
 
 
 def used(rules: str) -> set[str]:
