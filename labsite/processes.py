@@ -1,7 +1,7 @@
 """`python -m labsite.processes beat`, `ingest` or `central`: Celery's processes of the centre.
 
 The same as `celery -A labsite …`, without the 10 MB that its command line for people takes in each process;
-and the thread that looks after alarms beside the tasks of the central worker.
+and the threads that look after alarms and feed sinks beside the tasks of the central worker.
 """
 
 import sys
@@ -25,14 +25,17 @@ def beat() -> None:
 
 
 def central() -> int:
-    """The central worker, and who looks after the alarms."""
+    """The central worker, who looks after the alarms, and who feeds the sinks."""
     django.setup()
-    watch = import_string("alerts.watch.Watch")()  # by name: the other processes need not carry it
-    watch.start()
+    # By name: the other processes need not carry them.
+    beside = [import_string(name)() for name in ("alerts.watch.Watch", "telemetry.sinks.feeder.Feeder")]
+    for thread in beside:
+        thread.start()
     try:
         return worker("central")
     finally:
-        watch.stop()
+        for thread in beside:
+            thread.stop()
 
 
 def worker(queue: str) -> int:

@@ -5,6 +5,7 @@ from django.utils import timezone
 
 from devices import trials
 from telemetry import events, partitions, rollups, runs
+from telemetry.sinks import pruning
 
 
 @shared_task(name="telemetry.keep_partitions", ignore_result=True)
@@ -15,6 +16,7 @@ def keep_partitions() -> None:
     """
     now = timezone.now()
     partitions.make_ahead(now)
+    pruning.prune(now)
     partitions.drop_expired(now)
     events.drop_expired(now)
     runs.drop_expired(now)

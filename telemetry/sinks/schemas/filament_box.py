@@ -4,12 +4,17 @@ Its points are of one sensor; where a sink has several, a tag must tell them apa
 """
 
 from telemetry.models import Sink
-from telemetry.sinks.directory import Directory, Source
+from telemetry.sinks.directory import About, Directory, Source
 from telemetry.sinks.schemas.base import Place, Points, as_it_is, grouped, named
 from telemetry.sinks.told import Told
 
 MEASUREMENT = "environment"
 ONLY = {"driver": "bme280"}  # where the sink does not say which instruments
+
+
+def is_for(of: About, sink: Sink) -> bool:
+    """Those that the sink is for; BME280s where it does not say."""
+    return of.is_of(sink.only or ONLY)
 
 
 def fahrenheit(celsius: float) -> float:
@@ -24,7 +29,7 @@ def form(told: Told, sink: Sink, directory: Directory) -> Points:
 
 
 def _places(source: Source, sink: Sink) -> list[Place]:
-    if not source.of.is_of(sink.only or ONLY):
+    if not is_for(source.of, sink):
         return []
     of = named(sink.measurement or MEASUREMENT, {}, sink, source.of)
     if (source.key, source.unit) == ("temperature", "Cel"):

@@ -17,12 +17,17 @@ from telemetry.beside import StoredEvent, StoredVector
 from telemetry.models import Sink
 from telemetry.sinks import lines
 from telemetry.sinks.delivery import Refused
-from telemetry.sinks.directory import Directory, Source
+from telemetry.sinks.directory import About, Directory, Source
 from telemetry.sinks.schemas.base import NS, QUALITY_CLASS, Points, named
 from telemetry.sinks.told import Told, apart, labels_of, values_of
 
 EVENTS, RUNS = "events", "runs"
 VALUES_MOST = 2_000  # of a vector: each is a series of its own in InfluxDB
+
+
+def is_for(of: About, sink: Sink) -> bool:
+    """Those that the sink is for."""
+    return of.is_of(sink.only)
 
 
 def form(told: Told, sink: Sink, directory: Directory) -> Points:
@@ -57,7 +62,7 @@ def _readings(told: Told, sink: Sink, directory: Directory) -> Iterator[str]:
 
 def _head(source: Source, sink: Sink, **more: str) -> str:
     """Empty for a channel that the sink is not for."""
-    if not source.of.is_of(sink.only):
+    if not is_for(source.of, sink):
         return ""
     tags = {"instrument": source.of.name, "channel": source.key, "unit": source.unit, **more}
     return named(sink.measurement or source.of.driver, tags, sink, source.of)
@@ -93,7 +98,7 @@ def _events(told: Told, sink: Sink, directory: Directory) -> Iterator[str]:
     found = directory.instruments(UUID(event.instrument) for event in told.events)
     for event in told.events:
         of = found.get(UUID(event.instrument))
-        if of is not None and of.is_of(sink.only):
+        if of is not None and is_for(of, sink):
             head = named(EVENTS, {"instrument": of.name, "kind": event.kind}, sink, of)
             yield lines.line(head, {"text": event.text, "fields": _fields(event)}, _time(event))
 

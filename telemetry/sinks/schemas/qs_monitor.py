@@ -64,16 +64,17 @@ def form(told: Told, sink: Sink, directory: Directory) -> Points:
     machines = directory.instruments(UUID(event.instrument) for event in told.events)
     for event in told.events:
         of = machines.get(UUID(event.instrument))
-        if event.kind == "run_action" and of is not None and _is_ours(of, sink):
+        if event.kind == "run_action" and of is not None and is_for(of, sink):
             points.lines += filter(None, _action(event, of, sink))
     for exposure in _exposures(told, directory):
         of = directory.instruments([exposure.instrument]).get(exposure.instrument)
-        if of is not None and _is_ours(of, sink):
+        if of is not None and is_for(of, sink):
             points.lines += filter(None, _fluorescence(exposure, of, sink, directory))
     return points
 
 
-def _is_ours(of: About, sink: Sink) -> bool:
+def is_for(of: About, sink: Sink) -> bool:
+    """QuantStudios, and of them those that the sink is for."""
     return of.driver == DRIVER and of.is_of(sink.only)
 
 
@@ -85,7 +86,7 @@ def _named(measurement: str, of: About, sink: Sink, **tags: str) -> str:
 
 
 def _places(source: Source, sink: Sink) -> Iterator[Place]:
-    if not _is_ours(source.of, sink):
+    if not is_for(source.of, sink):
         return
     head = partial(_named, of=source.of, sink=sink)
     if zone := ZONE.fullmatch(source.key):

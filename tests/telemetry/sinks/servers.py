@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any, Self
 
 import pytest
 import requests
+from django.db import connection
 
 from tests.devices.mosquitto import free_port
 from tests.servers import Process, dying_with_tests
@@ -146,6 +148,9 @@ class Victoria(Process):
         return sum(len(values) for values in self.series(match).values())
 
 
+POINT = re.compile(r'(?:[^\n"]|"(?:[^"\\]|\\.)*")+')  # a line; a text may hold several
+
+
 class Answer:
     """What a scripted server says next."""
 
@@ -193,10 +198,11 @@ class Scripted:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
-                lines = body.decode().split("\n")
+                lines = POINT.findall(body.decode())
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 owner.requests.append((self.path, headers, lines))
                 answer = owner.script(lines, headers)
+                connection.close()  # of this thread, if it had one
                 if answer.hang:
                     owner.let_go.wait(answer.hang)
                 if answer.status < 300:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from devices.models import Instrument
@@ -306,7 +305,6 @@ def test_of_two_that_feed_one_sink_only_one_moves_it(bath: Instrument) -> None:
     def other_is_faster(lines: list[str], headers: dict[str, str]) -> Answer:
         (row,) = outbox.following(outbox.Position(0, 0), 10, 10**6)
         Sink.objects.update(at_xid=row.position.xid, at_id=row.position.id)
-        connection.close()  # of the server's thread
         return Answer(204)
 
     with Scripted(other_is_faster) as server:
