@@ -2,6 +2,7 @@
 
 from rest_framework.routers import BaseRouter
 
+from telemetry.api.completeness import CompletenessViewSet
 from telemetry.api.gaps import GapViewSet
 from telemetry.api.happenings import EventViewSet, RunViewSet
 from telemetry.api.replaced import ReplacedInterfaceViewSet
@@ -19,3 +20,4 @@ def register(router: BaseRouter) -> None:
     router.register("runs", RunViewSet)
     router.register("replaced", ReplacedInterfaceViewSet)
     router.register("gaps", GapViewSet, basename="gap")
+    router.register("completeness", CompletenessViewSet, basename="completeness")

@@ -8,7 +8,6 @@ from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, viewsets
-from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -16,7 +15,7 @@ from devices.filters import check_parameters
 from devices.models import Edge, Instrument
 from devices.readings import GapReason
 from telemetry import gaps
-from telemetry.parameters import asked, channel_of, time_of, up_to
+from telemetry.parameters import TIMES, asked, channel_of, one_of, span_asked, time_of, up_to
 
 GAPS, GAPS_MAX = 100, 1000  # on a page: if nothing else is asked for, and at most
 DEFAULT_SPAN = timedelta(days=7)
@@ -55,7 +54,7 @@ QUESTION = [
     _text("instrument", "An instrument's id or name: with the gaps of all its edge"),
     _text("edge", "An edge's name"),
     OpenApiParameter("reason", str, enum=WORDS),
-    _text("from", "Gaps that ended after this time; a week before `to` if left out"),
+    _text("from", f"Gaps that ended after this time; a week before `to` if left out. {TIMES}"),
     _text("to", "Gaps that began before this time; now if left out"),
     OpenApiParameter("open", OpenApiTypes.BOOL, description="Only those that are not over, or that are"),
     OpenApiParameter("page_size", int, description=f"Up to {GAPS_MAX}; {GAPS} if left out"),
@@ -75,17 +74,14 @@ class GapViewSet(viewsets.ViewSet):
         check_parameters(request, PARAMETERS)
         now = timezone.now()
         size = asked(request, "page_size", up_to(GAPS_MAX), GAPS)
-        question = _question(request, now, size + 1)
+        question = _question(request, size + 1)
         found = gaps.found(question, now)
         told = GapSerializer(found[:size], many=True).data
         return Response({"next": _next(request, found, question, size), "results": told})
 
 
-def _question(request: Request, now: datetime, limit: int) -> gaps.Question:
-    end = asked(request, "to", time_of, now)
-    start = asked(request, "from", time_of, end - DEFAULT_SPAN)
-    if start > end:
-        raise ValidationError({"from": ["It is later than `to`."]})
+def _question(request: Request, limit: int) -> gaps.Question:
+    start, end = span_asked(request, DEFAULT_SPAN)
     given = request.query_params
     of = asked(request, "channel", channel_of) if "channel" in given else None
     edge = asked(request, "edge", edge_of) if "edge" in given else None
@@ -95,8 +91,8 @@ def _question(request: Request, now: datetime, limit: int) -> gaps.Question:
         instruments=_instruments(request) if of is None else [of.instrument_id],
         edges=None if edge is None else [edge.pk],
         key=None if of is None else of.key,
-        reason=asked(request, "reason", _reason) if "reason" in given else None,
-        open=asked(request, "open", _truth) if "open" in given else None,
+        reason=asked(request, "reason", one_of(WORDS)) if "reason" in given else None,
+        open=asked(request, "open", one_of(("true", "false"))) == "true" if "open" in given else None,
         before=asked(request, "cursor", _place) if "cursor" in given else None,
         limit=limit,
     )
@@ -126,18 +122,6 @@ def edge_of(text: str) -> Edge:
     if found is None:
         raise ValueError(f"There is no edge {text[:60]!r}.")
     return found
-
-
-def _reason(text: str) -> str:
-    if text not in WORDS:
-        raise ValueError(f"{text[:60]!r} is no reason; there are {', '.join(WORDS)}.")
-    return text
-
-
-def _truth(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError("`true` or `false` is needed.")
-    return text == "true"
 
 
 def _place(text: str) -> tuple[datetime, str]:
