@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from devices.models import Instrument
 from devices.wire import Batch, VectorRow
-from telemetry.models import AnySample, AnyVector, DirtyBucket, Rollup, RollupHour, RollupMark, RollupMinute
+from telemetry.models import AnySample, AnyVector, DirtyBucket, RollupHour, RollupMark, RollupMinute
 from tests.telemetry.factories import at, moment
 
-WIDTHS = {RollupMinute: timedelta(minutes=1), RollupHour: timedelta(hours=1)}
+Rolled = type[RollupMinute] | type[RollupHour]
+WIDTHS: dict[Rolled, timedelta] = {RollupMinute: timedelta(minutes=1), RollupHour: timedelta(hours=1)}
 EPOCH = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 BAD = 2
 
@@ -141,11 +142,11 @@ def row_of(bucket: Sequence[Said]) -> Row:
     )
 
 
-def found(model: type[Rollup]) -> Rows:
+def found(model: Rolled) -> Rows:
     """The rows that are there."""
     return {
         (row.channel_id, row.bucket): Row(row.n, row.bad, row.min, row.max, row.sum, row.last, row.text)
-        for row in model._default_manager.all()
+        for row in model.objects.all()
     }
 
 

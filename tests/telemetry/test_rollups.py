@@ -20,9 +20,9 @@ from telemetry.models import (
     Sample,
 )
 from telemetry.partitions import Partition
-from telemetry.rollups import rounds
+from telemetry.rollups import buckets, rounds
 from tests.telemetry.factories import NOW, edge, instrument, moment, parcel
-from tests.telemetry.rolled import Told, batch_of, check_published
+from tests.telemetry.rolled import Rolled, Told, batch_of, check_published
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,9 +40,9 @@ def deliver(of: Instrument, *told: Told, first: int = 1) -> None:
     pipeline.ingest(of.edge, parcel(batch_of(of, told), first=first), NOW)
 
 
-def row(of: type[Rollup] = RollupMinute, seconds: float = MINUTE, key: str = "a") -> Rollup | None:
+def row(of: Rolled = RollupMinute, seconds: float = MINUTE, key: str = "a") -> Rollup | None:
     channel = Channel.objects.get(key=key)
-    return of._default_manager.filter(channel_id=channel.pk, bucket=moment(seconds)).first()
+    return of.objects.filter(channel_id=channel.pk, bucket=moment(seconds)).first()
 
 
 def numbers(found: Rollup | None) -> Sequence[float | None]:
@@ -148,7 +148,7 @@ def test_the_first_round_begins_with_the_oldest_readings_and_goes_step_by_step(
 ) -> None:
     deliver(bath, Told("a", -30 * 3600, 1.0), Told("a", -20 * 3600, 2.0), Told("a", MINUTE, 3.0))
     partitions.ensure([Partition("sample", date(2026, 11, 1))])  # empty
-    monkeypatch.setattr(rounds, "STEP_US", 6 * rounds.HOUR_US)
+    monkeypatch.setattr(rounds, "STEP_US", 6 * buckets.HOUR_US)
     monkeypatch.setattr(rounds, "LONGEST_S", 0.0)
     rollups.roll_up(NOW)
     mark = RollupMark.objects.get(width="minute")
