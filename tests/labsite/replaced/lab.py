@@ -119,7 +119,7 @@ def says_often(instrument: Instrument, values: Mapping[str, float], seconds: Seq
         rows=[
             part for before, time in zip([0, *times], times, strict=False) for part in (0, 0, time - before)
         ],
-        values=list(values.values()) * len(times),
+        values=[value for _ in times for value in values.values()],
     )
     assert not pipeline.ingest(instrument.edge, parcel(batch, spool=new_spool()), NOW).rejected
 

@@ -8,7 +8,7 @@ import pytest
 from devices.models import AccessToken
 from labsite.replaced.doors import found
 from telemetry.models import ReplacedInterface
-from tests.factories import client, person, token_client
+from tests.factories import client, instrument, person, token_client
 from tests.labsite.replaced import lab
 
 pytestmark = pytest.mark.django_db
@@ -97,7 +97,7 @@ def test_an_instrument_is_found_by_slug_and_by_id() -> None:
 def test_a_name_that_two_share_as_a_slug_is_nobodys() -> None:
     first = lab.ups()
     second = lab.answering(
-        lab.factories.instrument("UPS (rack) A", driver="must_ep20", address="serial:///dev/ttyUSB1"), "ups"
+        instrument("UPS (rack) A", driver="must_ep20", address="serial:///dev/ttyUSB1"), "ups"
     )
     assert found("ups-rack-a", "metrics")[0] is None
     for each in (first, second):

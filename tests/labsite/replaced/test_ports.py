@@ -11,6 +11,7 @@ import pytest
 from labsite.env import BadSetting
 from labsite.onebox import programs
 from labsite.replaced.ports import Port, moved, parse
+from telemetry.models import ReplacedInterface
 from tests.labsite.replaced import lab
 from tests.servers import dying_with_tests
 from tests.web import Web, free_port
@@ -112,7 +113,7 @@ def test_each_program_answers_at_its_old_address(tmp_path: Path, taken: int) -> 
         assert httpx.get(f"{ups}/api/health", headers={"host": "evil.example"}).status_code == 400
         assert httpx.get(f"{web.url}/login/").status_code == 200
         assert httpx.get(f"{web.url}/replaced/ups-rack-a/api/health").status_code == 200
-        lab.ReplacedInterface.objects.update(open=False)
+        ReplacedInterface.objects.update(open=False)
         assert httpx.get(f"{ups}/api/health").status_code == 401
     assert f"cannot listen on port {taken}" in web.output
     assert "is the replaced program still running?" in web.output

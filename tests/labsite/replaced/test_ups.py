@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from devices.models import Instrument
 from labsite.replaced import doors, ups as program
+from labsite.replaced.program import Program
 from labsite.replaced.ups_metrics import gauges
 from tests.alerts.factories import alarm
 from tests.labsite.replaced import lab
@@ -122,12 +123,12 @@ def test_what_fails_is_told_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_call: object) -> None:
         raise ZeroDivisionError
 
-    broken_program = doors.Program(
+    broken_program = Program(
         {"metrics": {"GET": broken}},  # type: ignore[dict-item]
         program.PROGRAM.missing,
         program.PROGRAM.not_allowed,
         failed=program.PROGRAM.failed,
     )
-    monkeypatch.setitem(doors.PROGRAMS, "ups", broken_program)  # type: ignore[arg-type]
+    monkeypatch.setitem(doors.PROGRAMS, "ups", broken_program)
     answer = lab.ask(ups, "metrics")
     assert (answer.status, json.loads(answer.body)) == (500, {"error": "Internal server error"})
