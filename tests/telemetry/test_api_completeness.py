@@ -27,7 +27,7 @@ def api() -> APIClient:
 
 @pytest.fixture
 def bath() -> Instrument:
-    """Polled each minute for the last two whole hours; of them twenty polls went unanswered, three are lost."""
+    """Polled each minute for the last two whole hours; twenty polls failed, three are lost."""
     start = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
     made = instrument(edge(), keys=["a"])
     Edge.objects.update(heard_at=timezone.now() + timedelta(minutes=1))

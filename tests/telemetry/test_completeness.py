@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from devices.models import Cadence, Channel, Edge, Instrument
 from devices.readings import Quality
@@ -16,6 +17,7 @@ from labsite import pipeline
 from telemetry import completeness
 from telemetry.completeness import By, Cell
 from telemetry.completeness.due import Noted, Period, Span, periods, ticks, united, without
+from telemetry.management.commands.completeness import Command
 from telemetry.models import Unstored
 from tests.telemetry.factories import NOW, at, edge, instrument, moment, parcel
 
@@ -302,3 +304,58 @@ def test_a_channel_that_never_said_anything_and_one_that_is_pushed_owe_nothing(b
     assert [course.by for course in told.ask()] == [By.POLLS, By.POLLS, None]
     Cadence.objects.filter(instrument=told.bath).update(polled=False)
     assert [(course.by, course.total.share) for course in told.ask()] == [(None, None)] * 3
+
+
+# ---- the report
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    call_command("completeness", *arguments)
+    return capsys.readouterr().out
+
+
+def test_the_report_names_the_worst_first_and_what_was_lost(
+    bench: Edge, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = night(bench)
+    told.away(100, 30)
+    told.lose(500, 7)
+    told.deliver(random.Random(10))
+    other = instrument(bench, "well", keys=["a"])
+    Cadence.objects.filter(instrument=other).update(since=NOW - timedelta(days=2), interval=600.0)
+    Instrument.objects.filter(pk=other.pk).update(driver="push")
+    Cadence.objects.filter(instrument=other).update(polled=False)
+    out = printed(capsys, "--from", (NOW - timedelta(hours=3)).isoformat(), "--to", NOW.isoformat())
+    assert "Completeness from 2026-11-20 09:00 to 2026-11-20 12:00 UTC, 3 h 00 min" in out
+    (row,) = (line for line in out.splitlines() if line.startswith("bath"))
+    assert row.split() == (
+        ["bath", "98.28", "%", "2160", "37", "14", "not", "connected", "30,", "not", "explained", "7"]
+    )
+    assert "Nothing was due of well." in out
+    assert "14 readings are missing and nothing explains it:" in out
+    assert "bath, a: 7 between 11-20 09:41:37 and 11-20 09:42:17" in out
+
+
+def test_a_report_without_loss_says_so(bench: Edge, capsys: pytest.CaptureFixture[str]) -> None:
+    night(bench, hours=1).deliver(random.Random(11))
+    times = ["--from", (NOW - timedelta(hours=1)).isoformat(), "--to", NOW.isoformat()]
+    out = printed(capsys, *times, "--instrument", "bath", "--edge", "bench")
+    assert "No reading was lost" in out
+
+
+def test_times_from_now_are_written_as_people_do(bench: Edge, capsys: pytest.CaptureFixture[str]) -> None:
+    Command().run_from_argv(["manage.py", "completeness", "--from", "-2h", "--to", "-1h"])
+    assert "Nothing was due" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--from", "soon"], "--from: 'soon' is no time"),
+        (["--from", "now", "--to=-1h"], "--from is not before --to"),
+        (["--instrument", "nobody"], "there is no instrument nobody"),
+    ],
+)
+def test_what_the_report_cannot_be_asked(bench: Edge, arguments: list[str], said: str) -> None:
+    with pytest.raises(CommandError, match=said):
+        call_command("completeness", *arguments)
