@@ -97,7 +97,7 @@ class Feeder(threading.Thread):
         self._let_go()
         connection.close()
 
-    def stop(self, within: float = 5.0) -> None:
+    def stop(self, within: float = 3.0) -> None:
         self.ended.set()
         end = time.monotonic() + within
         for thread in (self, *self.lanes.values()):
