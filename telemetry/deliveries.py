@@ -87,12 +87,27 @@ def turn(edge: int) -> Turn:
 
 def turn_of_sources(edge: int, instruments: Iterable[UUID]) -> Turn:
     """Wait until no other push is at work for these instruments, which are this edge's."""
-    locks = sorted({int.from_bytes(instrument.bytes[-4:], signed=True) for instrument in instruments})
+    locks = sorted(map(_lock, set(instruments)))
     with connection.cursor() as cursor:
         for lock in locks:
             cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [PUSH_LOCK, lock])
         cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [ROLLUP_LOCK])
         return _turn(cursor, edge)
+
+
+def turn_of_instrument(instrument: UUID, edge: int, others: Iterable[int]) -> Turn:
+    """Wait until nothing is at work that could store readings of an instrument, which is this edge's now and
+    was these others'."""
+    with connection.cursor() as cursor:
+        for each in sorted({edge, *others}):
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [INGEST_LOCK, each])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [PUSH_LOCK, _lock(instrument)])
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [ROLLUP_LOCK])
+        return _turn(cursor, edge)
+
+
+def _lock(instrument: UUID) -> int:
+    return int.from_bytes(instrument.bytes[-4:], signed=True)
 
 
 def _turn(cursor: CursorWrapper, edge: int) -> Turn:

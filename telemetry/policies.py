@@ -13,6 +13,8 @@ from math import isnan
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from devices.readings import Flag
 from telemetry.families import NUMBERS
 from telemetry.models import StoragePolicy
@@ -32,7 +34,15 @@ class Policy(NamedTuple):
 
 def of_instruments(instruments: Collection[UUID]) -> dict[int, Policy]:
     """The policies of the channels of these instruments."""
-    rows = StoragePolicy.objects.filter(channel__instrument__in=instruments)
+    return _found(StoragePolicy.objects.filter(channel__instrument__in=instruments))
+
+
+def of_channels(channels: Collection[int]) -> dict[int, Policy]:
+    """The policies of those of these channels that have one."""
+    return _found(StoragePolicy.objects.filter(channel__in=channels))
+
+
+def _found(rows: QuerySet[StoragePolicy]) -> dict[int, Policy]:
     return {
         channel: Policy(
             band if mode == StoragePolicy.Mode.DEAD_BAND else 0.0,

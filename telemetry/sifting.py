@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from django.db import connection
 
+from devices.models import Channel
+from telemetry import deliveries, outbox, policies, rollups, store
 from telemetry.beside import StoredVector
 from telemetry.columns import Columns, joined
 from telemetry.models import PolicyState
@@ -51,17 +53,17 @@ class Part(NamedTuple):
         return self.live and not self.follows
 
 
-def sift(parts: Sequence[Part], policies: Mapping[int, Policy]) -> tuple[Columns, list[StoredVector]]:
+def sift(parts: Sequence[Part], ruling: Mapping[int, Policy]) -> tuple[Columns, list[StoredVector]]:
     """What of it is to be stored, with what was held back before and is to be now; moves the states."""
     columns = joined([part.columns for part in parts])
     vectors = [vector for part in parts for vector in part.vectors]
-    if not policies:
+    if not ruling:
         return columns, vectors
-    ruled = np.isin(columns.channel, [number for number, policy in policies.items() if not policy.vector])
+    ruled = np.isin(columns.channel, [number for number, policy in ruling.items() if not policy.vector])
     told = {*np.unique(columns.channel[ruled]).tolist(), *(vector.channel for vector in vectors)}
     if any(part.is_apart for part in parts):
-        told.update(policies)
-    loaded = _sieves({number: policies[number] for number in told & policies.keys()})
+        told.update(ruling)
+    loaded = _sieves({number: ruling[number] for number in told & ruling.keys()})
     sieves = {number: sieve for number, sieve in loaded.items() if not sieve.policy.vector}
     of_vectors = {number: sieve for number, sieve in loaded.items() if sieve.policy.vector}
     place = vector_place = 0
@@ -76,7 +78,7 @@ def sift(parts: Sequence[Part], policies: Mapping[int, Policy]) -> tuple[Columns
     ruled[[point.place for sieve in sieves.values() for point in sieve.stored if point.place >= 0]] = False
     chosen = {point.place for sieve in of_vectors.values() for point in sieve.stored}
     return (
-        joined([columns.take(~ruled), *(_held_before(sieve, number) for number, sieve in sieves.items())]),
+        joined([columns.take(~ruled), *(_before(sieve, number) for number, sieve in sieves.items())]),
         [each for place, each in enumerate(vectors) if each.channel not in of_vectors or place in chosen],
     )
 
@@ -121,16 +123,20 @@ def _digest(vector: StoredVector) -> str:
     return sha256(f"{vector.values} {vector.labels}".encode()).hexdigest()
 
 
-def _held_before(sieve: Sieve, channel: int) -> Columns:
+def _before(sieve: Sieve, channel: int) -> Columns:
     """What the parcels before held back, and is to be stored now."""
-    points = [point for point in sieve.stored if point.place < 0]
+    return rows([point for point in sieve.stored if point.place < 0], channel, sieve.policy.family)
+
+
+def rows(points: Sequence[Point], channel: int, family: int) -> Columns:
+    """Readings of a channel as columns."""
     texts = np.array([point.text for point in points], object)
     return Columns(
         np.array([point.time for point in points], np.int64),
         np.array([point.value for point in points], np.float64),
         np.full(len(points), channel, np.int32),
         np.array([point.quality for point in points], np.int16),
-        np.full(len(points), sieve.policy.family, np.int8),
+        np.full(len(points), family, np.int8),
         texts if any(text is not None for text in texts) else None,
     )
 
@@ -138,10 +144,15 @@ def _held_before(sieve: Sieve, channel: int) -> Columns:
 # ---- the state
 
 
-def _sieves(policies: Mapping[int, Policy]) -> dict[int, Sieve]:
-    rows = PolicyState.objects.filter(channel__in=policies).values_list("channel", *STATE)
-    stands = {channel: _stand(*state) for channel, *state in (rows if policies else ())}
-    return {channel: Sieve(policies[channel], stands.get(channel, Stand())) for channel in sorted(policies)}
+def stands(channels: Collection[int]) -> dict[int, Stand]:
+    """Where the live track stands, of those of these channels of which it is remembered."""
+    found = PolicyState.objects.filter(channel__in=channels).values_list("channel", *STATE)
+    return {channel: _stand(*state) for channel, *state in (found if channels else ())}
+
+
+def _sieves(ruling: Mapping[int, Policy]) -> dict[int, Sieve]:
+    known = stands(ruling)
+    return {channel: Sieve(ruling[channel], known.get(channel, Stand())) for channel in sorted(ruling)}
 
 
 def _stand(*state: Any) -> Stand:
@@ -154,10 +165,33 @@ def _point(time: datetime, value: float | None, quality: int, text: str | None) 
     return Point(microseconds(time), nan if value is None else value, quality, text)
 
 
+def forget(channels: Collection[int]) -> None:
+    """The live track begins anew with these."""
+    if channels:
+        PolicyState.objects.filter(channel__in=channels).delete()
+
+
+def release(channel: Channel, now: datetime) -> None:
+    """Store what was held back of a channel last; the live track begins anew with it."""
+    if not PolicyState.objects.filter(channel=channel).exists():
+        return
+    instrument = channel.instrument
+    turn = deliveries.turn_of_instrument(instrument.pk, instrument.edge_id, [])
+    found = policies.of_channels([channel.pk])
+    known = stands([channel.pk])
+    for number, stand in known.items():
+        sieve = Sieve(found[number], stand)
+        sieve.begin_anew()
+        stored = store.store(store.judged(_before(sieve, number), now))
+        rollups.mark(stored, turn.closing)
+        if turn.feeds:
+            outbox.put(stored, [], [], [], now)
+        _count({number: sieve})
+    forget(known)
+
+
 def _save(sieves: Mapping[int, Sieve]) -> None:
-    gone = [channel for channel, sieve in sieves.items() if sieve.stand.last is None]
-    if gone:
-        PolicyState.objects.filter(channel__in=gone).delete()
+    forget([channel for channel, sieve in sieves.items() if sieve.stand.last is None])
     PolicyState.objects.bulk_create(
         [_state(channel, sieve) for channel, sieve in sieves.items() if sieve.stand.last],
         update_conflicts=True,
