@@ -10,6 +10,8 @@ need() { # command, package
 
 need chromium chromium
 need promtool prometheus
+need influxd influxdb
+need victoria-metrics victoria-metrics
 ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || missing="$missing libfaketime"
 ls /usr/lib/*/libumockdev-preload.so.0 >/dev/null 2>&1 || missing="$missing umockdev"
 [ -x /usr/sbin/i2ctransfer ] || missing="$missing i2c-tools"

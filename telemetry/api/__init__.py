@@ -8,6 +8,7 @@ from telemetry.api.happenings import EventViewSet, RunViewSet
 from telemetry.api.replaced import ReplacedInterfaceViewSet
 from telemetry.api.samples import SampleViewSet
 from telemetry.api.series import SeriesViewSet
+from telemetry.api.sinks import SinkViewSet
 from telemetry.api.vectors import VectorViewSet
 
 
@@ -17,6 +18,7 @@ def register(router: BaseRouter) -> None:
     router.register("series", SeriesViewSet, basename="series")
     router.register("vectors", VectorViewSet, basename="vector")
     router.register("events", EventViewSet)
+    router.register("sinks", SinkViewSet)
     router.register("runs", RunViewSet)
     router.register("replaced", ReplacedInterfaceViewSet)
     router.register("gaps", GapViewSet, basename="gap")

@@ -147,7 +147,7 @@ class Feeder(threading.Thread):
         """How all sinks do, whoever feeds them."""
         sinks = list(Sink.objects.filter(enabled=True))
         if sinks:
-            said = {"sinks": [standing.said(sink, now) for sink in sinks]}
+            said = {"sinks": standing.said(sinks, now)}
             Heartbeat.objects.update_or_create(process=PROCESS, defaults={"at": now, "fields": said})
         else:
             Heartbeat.objects.filter(process=PROCESS).delete()

@@ -1,5 +1,6 @@
 """How sinks stand: what waits for each of them, since when, and what is wrong."""
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -12,11 +13,17 @@ from telemetry.models import Sink
 COUNTED_MOST = 10_000  # rows of the outbox that are looked at; more are estimated
 
 WAITING = """
-SELECT count(*), coalesce(sum(octet_length(payload)), 0), min(stored_at), coalesce(max(id), 0) FROM (
-    SELECT payload, stored_at, id FROM outbox WHERE (xid, id) > (%s::xid8, %s) ORDER BY xid, id LIMIT %s
-) AS following
+SELECT sink.id, w.rows, w.bytes, w.since, w.last, (SELECT max(id) FROM outbox_newest)
+FROM sink CROSS JOIN LATERAL (
+    SELECT count(*) AS rows, coalesce(sum(octet_length(payload)), 0) AS bytes, min(stored_at) AS since,
+        coalesce(max(id), 0) AS last
+    FROM (
+        SELECT payload, stored_at, id FROM outbox WHERE (xid, id) > (sink.at_xid::text::xid8, sink.at_id)
+        ORDER BY xid, id LIMIT %s
+    ) AS following
+) AS w WHERE sink.id = ANY(%s)
 """
-NEWEST = "SELECT id FROM outbox ORDER BY xid DESC, id DESC LIMIT 1"
+NEWEST = "WITH outbox_newest AS (SELECT id FROM outbox ORDER BY xid DESC, id DESC LIMIT 1)"
 
 
 class Backlog(NamedTuple):
@@ -26,18 +33,21 @@ class Backlog(NamedTuple):
     bytes: int
     since: datetime | None
 
+    def age(self, now: datetime) -> float:
+        """Seconds that the oldest waits."""
+        return max(round((now - self.since).total_seconds(), 1), 0.0) if self.since else 0.0
 
-def backlog(sink: Sink) -> Backlog:
-    """Of what a sink is not fed yet; a long one is estimated."""
+
+def backlogs(sinks: Iterable[Sink]) -> dict[int, Backlog]:
+    """Of what each of these is not fed yet, by their ids; long ones are estimated."""
     with connection.cursor() as cursor:
-        cursor.execute(WAITING, [str(int(sink.at_xid)), sink.at_id, COUNTED_MOST])
-        rows, size, since, last = cursor.fetchone()
-        if rows < COUNTED_MOST:
-            return Backlog(rows, int(size), since)
-        cursor.execute(NEWEST)
-        newest = cursor.fetchone()[0]
-    more = max(newest - last, 0)
-    return Backlog(rows + more, int(size) * (rows + more) // rows, since)
+        cursor.execute(NEWEST + WAITING, [COUNTED_MOST, [sink.pk for sink in sinks]])
+        return {number: _backlog(*row) for number, *row in cursor.fetchall()}
+
+
+def _backlog(rows: int, size: int, since: datetime | None, last: int, newest: int | None) -> Backlog:
+    more = max((newest or 0) - last, 0) if rows == COUNTED_MOST else 0
+    return Backlog(rows + more, int(size) * (rows + more) // max(rows, 1), since)
 
 
 STATES: dict[str, str | Promise] = {
@@ -61,15 +71,18 @@ def state(sink: Sink) -> str:
     return "fed"
 
 
-def said(sink: Sink, now: datetime) -> dict[str, Any]:
-    """In a line of the status."""
-    waiting = backlog(sink)
-    return {
-        "name": sink.name,
-        "state": state(sink),
-        "backlog_rows": waiting.rows,
-        "backlog_bytes": waiting.bytes,
-        "behind_s": max(round((now - waiting.since).total_seconds(), 1), 0.0) if waiting.since else 0.0,
-        "failures": sink.failures,
-        "error": sink.error,
-    }
+def said(sinks: Sequence[Sink], now: datetime) -> list[dict[str, Any]]:
+    """Each in a line of the status."""
+    waiting = backlogs(sinks)
+    return [
+        {
+            "name": sink.name,
+            "state": state(sink),
+            "backlog_rows": waiting[sink.pk].rows,
+            "backlog_bytes": waiting[sink.pk].bytes,
+            "behind_s": waiting[sink.pk].age(now),
+            "failures": sink.failures,
+            "error": sink.error,
+        }
+        for sink in sinks
+    ]

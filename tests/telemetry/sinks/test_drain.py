@@ -60,7 +60,7 @@ def test_influxdb_1_by_its_own_interface(influx: Influx, bath: Instrument) -> No
     ]
     assert {(row["instrument"], row["channel"]) for row in rows} == {("bath", "a")}
     assert copy.points == 3
-    assert standing.backlog(copy).rows == 0
+    assert standing.backlogs([copy])[copy.pk].rows == 0
 
 
 @needs_victoria
@@ -157,7 +157,7 @@ def test_credentials_and_rights(
             Sink.objects.update(failures=0, retry_at=None)
             assert drained(copy).failures == 1
             assert said in copy.error
-            assert standing.backlog(copy).rows == 1
+            assert standing.backlogs([copy])[copy.pk].rows == 1
             tested = editing.test_sink(copy, OPERATOR)
             assert not tested.ok
             assert said in tested.words
@@ -273,7 +273,7 @@ def test_after_so_many_failures_it_is_an_error_once_and_news_when_it_is_over(
         ]
         copy.refresh_from_db()
         assert (copy.failures, standing.state(copy)) == (5, "failing")
-        said = standing.said(copy, timezone.now())
+        (said,) = standing.said([copy], timezone.now())
         assert (said["state"], said["backlog_rows"], said["error"]) == ("failing", 1, "503")
         server.script = each(Answer(204))
         Sink.objects.update(retry_at=None)
