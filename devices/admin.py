@@ -249,12 +249,32 @@ def set_service(instrument: Instrument, request: HttpRequest, *, on: bool) -> No
 
 @admin.register(Channel)
 class ChannelAdmin(ForStaff):
-    """What drivers declare, and what instruments brought besides: to look at."""
+    """What drivers declare, and what instruments brought besides: to look at, but for how long it is kept."""
 
+    offers = ("change",)
     list_display = ("label", "instrument", "key", "unit", "kind", "low", "high", "retention", "id")
     list_filter = ("instrument__edge", "kind", "retention")
     list_select_related = ("instrument",)
     search_fields = ("key", "label", "instrument__name")
+    readonly_fields = (
+        "instrument", "key", "label", "unit", "kind", "low", "high", "digits", "position",
+    )  # fmt: skip
+    fields = (*readonly_fields, "retention")
+    actions = ("keep_standard", "keep_long")
+
+    def save_model(self, request: HttpRequest, obj: Channel, form: Any, change: bool) -> None:  # noqa: ARG002
+        services.keep_readings(obj, obj.retention, by=request.user)
+
+    @admin.action(description=_("Keep readings as of class standard"), permissions=["change"])
+    def keep_standard(self, request: HttpRequest, chosen: QuerySet[Channel]) -> None:
+        self.keep(request, chosen, Channel.Retention.STANDARD)
+
+    @admin.action(description=_("Keep readings as of class long"), permissions=["change"])
+    def keep_long(self, request: HttpRequest, chosen: QuerySet[Channel]) -> None:
+        self.keep(request, chosen, Channel.Retention.LONG)
+
+    def keep(self, request: HttpRequest, chosen: QuerySet[Channel], retention: str) -> None:
+        self.each(request, chosen, lambda row: services.keep_readings(row, retention, by=request.user))
 
 
 @admin.register(Latest)

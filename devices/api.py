@@ -197,10 +197,20 @@ class ChannelSerializer(serializers.ModelSerializer[Channel]):
             "id", "instrument", "instrument_name", "key", "label", "unit", "kind", "low", "high",
             "digits", "position", "retention",
         ]  # fmt: skip
+        read_only_fields: ClassVar = [name for name in fields if name != "retention"]
+
+    def update(self, instance: Channel, validated_data: dict[str, Any]) -> Channel:
+        retention = validated_data.get("retention", instance.retention)
+        return services.keep_readings(instance, retention, by=self.context["request"].user)
 
 
-class ChannelViewSet(viewsets.ReadOnlyModelViewSet[Channel]):
-    """The quantities that instruments report. `id` is what samples/ is asked by."""
+class ChannelViewSet(mixins.UpdateModelMixin, viewsets.ReadOnlyModelViewSet[Channel]):
+    """The quantities that instruments report. `id` is what samples/ is asked by.
+
+    What they are the drivers say; how long single readings are kept (`retention`) can be changed.
+    """
+
+    http_method_names = ["get", "head", "options", "patch"]
 
     queryset = Channel.objects.filter(instrument__retired_at=None).select_related("instrument")
     serializer_class = ChannelSerializer

@@ -154,6 +154,13 @@ class Cadence(models.Model):
 class Channel(models.Model):
     """One quantity an instrument reports. Its number is what a sample carries."""
 
+    class Retention(models.TextChoices):
+        """How long raw readings are kept (telemetry.families); roll-ups of all channels are kept alike."""
+
+        STANDARD = "standard", _("standard")
+        DEMO = "demo", _("demo")
+        LONG = "long", _("long")
+
     id = models.AutoField(primary_key=True)
     instrument = models.ForeignKey(
         Instrument, models.CASCADE, related_name="channels", verbose_name=_("instrument")
@@ -166,7 +173,13 @@ class Channel(models.Model):
     high = models.FloatField(_("normal to"), null=True, blank=True)
     digits = models.SmallIntegerField(_("decimal places"), null=True, blank=True)
     position = models.PositiveSmallIntegerField(_("position"), default=0)
-    retention = models.CharField(_("retention class"), max_length=20, default="standard")
+    retention = models.CharField(
+        _("retention class"),
+        max_length=20,
+        choices=Retention.choices,
+        default=Retention.STANDARD,
+        help_text=_("How long its single readings are kept; a change holds for those that come from now on"),
+    )
 
     class Meta:
         verbose_name = _("channel")

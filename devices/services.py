@@ -188,6 +188,18 @@ def sync_channels(instrument: Instrument) -> None:
     )
 
 
+def keep_readings(channel: Channel, retention: str, by: Person) -> Channel:
+    """Keep a channel's readings from now on as those of this class are; those stored before stay as they are.
+
+    Raises PermissionDenied, ValidationError for a class that there is not.
+    """
+    require_staff(by)
+    channel.retention = retention
+    channel.clean_fields(exclude={"instrument"})
+    channel.save(update_fields=["retention"])
+    return channel
+
+
 def test_connections(instruments: Sequence[Instrument], by: Person) -> list[trials.Verdict]:
     """Poll each once at its edge, saved or not, in service or not; nothing is recorded.
 

@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 
 from devices import drivers, services
-from devices.models import AccessToken, Edge, Instrument, Latest
+from devices.models import AccessToken, Channel, Edge, Instrument, Latest
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -276,7 +276,9 @@ def test_what_drivers_and_instruments_say_is_not_edited(browser: Client) -> None
     for name in ("channel", "latest"):
         assert browser.get(f"/admin/devices/{name}/add/").status_code == 403
     channel = Instrument.objects.get(name="Bath 1").channels.all()[0]
-    assert browser.post(f"/admin/devices/channel/{channel.pk}/change/", {"label": "x"}).status_code == 403
+    edited = {"label": "x", "retention": "standard"}
+    assert browser.post(f"/admin/devices/channel/{channel.pk}/change/", edited).status_code == 302
+    assert Channel.objects.get(pk=channel.pk).label == channel.label
 
 
 def test_what_is_not_there_is_not_found(browser: Client) -> None:
