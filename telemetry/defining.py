@@ -7,10 +7,12 @@ import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
+import numpy as np
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Max, ProtectedError
@@ -19,6 +21,7 @@ from django.utils import timezone
 from devices import drivers
 from devices.errors import ConfigurationError, Refused
 from devices.models import Channel, Instrument, Latest
+from devices.readings import Quality
 from devices.services import RETENTION, Operator, Person, require_staff
 from telemetry import calibration as curves, computed as computing, recompute as again, sifting
 from telemetry.formulas import FormulaError, parse
@@ -168,6 +171,31 @@ def _needs(instrument: Any) -> dict[str, tuple[str, ...]]:
     for key, formula, source in rows.values_list("channel__key", "formula", "source__key"):
         found[key] = (source,) if source else parse(formula).keys
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a formula gives of the latest readings. `value` None: no number."""
+
+    value: float | None
+    quality: int
+    inputs: list[Latest]
+
+
+def preview(computed: ComputedChannel, by: Person) -> Preview:
+    """Try a derived channel, saved or not, on the latest readings. Raises ValidationError."""
+    require_staff(by)
+    if wrong := _wrong_formula(computed):
+        raise ValidationError(wrong)
+    formula = parse(computed.formula)
+    rows = Latest.objects.filter(channel__instrument=computed.channel.instrument_id)
+    latest = {row.channel.key: row for row in rows.select_related("channel")}
+    inputs = [latest[key] for key in formula.keys if key in latest]
+    if len(inputs) < len(formula.keys) or any(row.value is None for row in inputs):
+        return Preview(None, Quality.BAD, inputs)
+    value = float(formula.of([np.array([row.value], np.float64) for row in inputs])[0])
+    quality = max(row.quality & computing.CLASS for row in inputs)
+    return Preview(value, quality, inputs) if math.isfinite(value) else Preview(None, Quality.BAD, inputs)
 
 
 def _refuse_while_used(channel: Channel) -> None:

@@ -3,6 +3,7 @@
 from rest_framework.routers import BaseRouter
 
 from telemetry.api.completeness import CompletenessViewSet
+from telemetry.api.computed import CalibrationViewSet, ComputedChannelViewSet, StoragePolicyViewSet
 from telemetry.api.exports import ExportViewSet
 from telemetry.api.gaps import GapViewSet
 from telemetry.api.happenings import EventViewSet, RunViewSet
@@ -27,3 +28,6 @@ def register(router: BaseRouter) -> None:
     router.register("gaps", GapViewSet, basename="gap")
     router.register("completeness", CompletenessViewSet, basename="completeness")
     router.register("storage", StorageViewSet, basename="storage")
+    router.register("computed-channels", ComputedChannelViewSet)
+    router.register("calibrations", CalibrationViewSet)
+    router.register("storage-policies", StoragePolicyViewSet)
