@@ -18,18 +18,10 @@ from telemetry.models import SetAside, Sink
 from telemetry.sinks import editing, standing
 
 
-class HttpField(forms.URLField):
-    """Within a lab there often is no TLS."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"assume_scheme": "http", **kwargs})
-
-
 class SinkForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Sink
         fields: ClassVar = editing.DESCRIPTION
-        field_classes: ClassVar = {"url": HttpField}
 
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]

@@ -21,7 +21,8 @@ class Sink(models.Model):
     name = models.SlugField(_("name"), max_length=40, unique=True)
     enabled = models.BooleanField(_("enabled"), default=True)
     api = models.CharField(_("interface"), max_length=4, choices=Api.choices, default=Api.V2)
-    url = models.URLField(_("URL"), max_length=300, help_text=_("Such as http://influx.lab:8086"))
+    # No URLField: it takes no host of one word, as a neighbour in a container has.
+    url = models.CharField(_("URL"), max_length=300, help_text=_("Such as http://influx.lab:8086"))
     org = models.CharField(_("organisation"), max_length=100, blank=True, default="")
     bucket = models.CharField(_("bucket or database"), max_length=100)
     user = models.CharField(_("user"), max_length=100, blank=True, default="")
