@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from django.utils import timezone
@@ -41,15 +42,16 @@ def asked(request: Request, name: str, read: Callable[[str], T], default: T | No
         raise ValidationError({name: [str(error)]}) from None
 
 
-def moment_of(text: str) -> datetime:
+def moment_of(text: str, now: datetime | None = None) -> datetime:
     """A time as a question gives it: as `time_of` takes it, or from now on (TIMES). Raises ValueError."""
+    now = now or timezone.now()
     if text == "now":
-        return timezone.now()
+        return now
     if found := _relative.fullmatch(text):
         seconds = int(found["count"]) * UNITS[found["unit"]]
         # A `+` that was not written as %2B arrives as a blank.
         ahead = -seconds if found["sign"] == "-" else seconds
-        return _in_range(text, lambda: timezone.now() + timedelta(seconds=ahead))
+        return _in_range(text, lambda: now + timedelta(seconds=ahead))
     try:
         return time_of("" if _without_unit.fullmatch(text) else text)
     except NoTime:
@@ -66,8 +68,10 @@ def all_asked(request: Request, name: str, read: Callable[[list[str]], T]) -> T:
 
 def span_asked(request: Request, default: timedelta) -> tuple[datetime, datetime]:
     """`from` and `to`; so much time before `to` and now, where they are left out."""
-    end = asked(request, "to", moment_of, timezone.now())
-    start = asked(request, "from", moment_of, end - default)
+    now = timezone.now()
+    read = partial(moment_of, now=now)
+    end = asked(request, "to", read, now)
+    start = asked(request, "from", read, end - default)
     if start > end:
         raise ValidationError({"from": ["It is later than `to`."]})
     return start, end

@@ -120,5 +120,6 @@ def test_one_element_of_vectors_is_asked_by_its_label(api: APIClient) -> None:
 def test_they_keep_to_their_query_budget(
     api: APIClient, channels: list[Channel], django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
+    asked: dict[str, Any] = {"channel": [each.pk for each in channels], "from": "-24h"}
     with django_assert_max_num_queries(QUERY_BUDGET):
-        assert api.get(URL, {"channel": [each.pk for each in channels], "from": "-24h"}).status_code == 200
+        assert api.get(URL, asked).status_code == 200
