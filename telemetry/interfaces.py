@@ -1,6 +1,7 @@
 """Which instrument answers as which replaced program did: what such a row may say, and how it is saved."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ EVERY_MAX = 3600.0
 FIGURES = ("psi", "rho", "omega")
 OWN_FIGURES = "metatron"  # the driver whose channels are called so
 NUMBERS = ("float", "int", "bool")
+TOPIC = re.compile(r"(?:[^+#$\0/][^+#\0]*[^+#\0/])?")
 # One of these channels at least an instrument must have to answer as a program did.
 TOLD = {
     ReplacedInterface.Kind.THERMOSTAT: ("ch0.temperature", "ch1.temperature"),
@@ -27,7 +29,13 @@ T = TypeVar("T")
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    """The thermostat logger and the UPS monitor have no options."""
+    """The thermostat logger has no options."""
+
+
+class UpsOptions(msgspec.Struct, forbid_unknown_fields=True):
+    """On which topic the MQTT bridge tells the same (docs/mqtt.md); empty: on none."""
+
+    mqtt_topic: str = ""
 
 
 class Figure(msgspec.Struct, forbid_unknown_fields=True):
@@ -60,7 +68,7 @@ class MetatronOptions(msgspec.Struct, forbid_unknown_fields=True):
 
 OPTIONS: Mapping[str, type[msgspec.Struct]] = {
     ReplacedInterface.Kind.THERMOSTAT: Nothing,
-    ReplacedInterface.Kind.UPS: Nothing,
+    ReplacedInterface.Kind.UPS: UpsOptions,
     ReplacedInterface.Kind.METATRON: MetatronOptions,
 }
 
@@ -100,6 +108,10 @@ def check(interface: ReplacedInterface) -> None:
     if wanted and not kinds.keys() & set(wanted):
         raise ValidationError(
             {"kind": f"{interface.instrument} has no channel that this program told, such as {wanted[0]}"}
+        )
+    if isinstance(options, UpsOptions) and not TOPIC.fullmatch(options.mqtt_topic):
+        raise ValidationError(
+            {"options": "mqtt_topic: a topic is needed, such as ups/telemetry, without + # $"}
         )
     if isinstance(options, MetatronOptions):
         is_own = interface.instrument.driver == OWN_FIGURES

@@ -16,14 +16,18 @@ class Inline(list[Any]):
 
 
 def written(sections: Iterable[Section]) -> str:
+    return of_tables(tables for section in sections for tables in section.export())
+
+
+def of_tables(kinds: Iterable[tuple[str, list[Mapping[str, Any]]]]) -> str:
+    """A lab file with these tables, by kind."""
     document = tomlkit.document()
-    for section in sections:
-        for kind, tables in section.export():
-            rows = tomlkit.aot()
-            for table in tables:
-                rows.append(_table(table))
-            if tables:
-                document.append(kind, rows)
+    for kind, tables in kinds:
+        rows = tomlkit.aot()
+        for table in tables:
+            rows.append(_table(table))
+        if tables:
+            document.append(kind, rows)
     return tomlkit.dumps(document)
 
 
