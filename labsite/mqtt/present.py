@@ -197,8 +197,8 @@ class Present:
         for instrument, *columns in await _rows(database, _CHANNELS):
             channels.setdefault(instrument, []).append(Channel(*columns))
         instruments = {
-            key: Instrument(key, *columns, tuple(channels.get(key, ())))
-            for key, *columns in await _rows(database, _INSTRUMENTS)
+            key: Instrument(key, name, edge, driver, interval, in_service, tuple(channels.get(key, ())))
+            for key, name, edge, driver, interval, in_service in await _rows(database, _INSTRUMENTS)
         }
         news.plan = instruments != self.instruments
         self.instruments = instruments

@@ -3,7 +3,7 @@
 import hashlib
 import platform
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from django.conf import settings
@@ -71,15 +71,14 @@ def _address() -> Address:
         raise NotConfigured(
             "LABSITE_MQTT_URL carries no user or password: set LABSITE_MQTT_USER and LABSITE_MQTT_PASSWORD"
         )
+    if not settings.MQTT_URL.startswith(tuple(f"{scheme}://" for scheme in PORTS)):
+        raise NotConfigured(
+            f"LABSITE_MQTT_URL is {settings.MQTT_URL!r}; write it like mqtt://host:1883, "
+            "or mqtts://host:8883 for TLS"
+        )
     try:
         address = Address.parse(settings.MQTT_URL)
-        if address.scheme not in PORTS:
-            raise NotConfigured(
-                f"LABSITE_MQTT_URL is {settings.MQTT_URL!r}; write it like mqtt://host:1883, "
-                "or mqtts://host:8883 for TLS"
-            )
-        if address.port is None:
-            address = Address.parse(f"{settings.MQTT_URL.rstrip('/')}:{PORTS[address.scheme]}")
+        address = replace(address, port=address.port or PORTS[address.scheme])
         MqttLink.check(address)
     except ConfigurationError as error:
         raise NotConfigured(f"LABSITE_MQTT_URL: {error}") from None

@@ -119,7 +119,8 @@ class Running:
         words |= {"prefix": "labsite", "discovery": "homeassistant"}
         self.told = Told(address=address, folder=folder, **{**words, **fields})
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="bridge")
+        self._thread = threading.Thread(target=self._run, name="bridge", daemon=True)
+        self._started = threading.Event()
         self.error: BaseException | None = None
 
     def _run(self) -> None:
@@ -127,6 +128,7 @@ class Running:
         with Record(self.told.folder, self.told.address.url) as record:
             self.bridge = Bridge(self.told, record)
             self._task = self._loop.create_task(self.bridge.run())
+            self._started.set()
             try:
                 self._loop.run_until_complete(self._task)
             except asyncio.CancelledError:
@@ -139,11 +141,20 @@ class Running:
 
     def start(self) -> Self:
         self._thread.start()
+        assert self._started.wait(5), "the bridge does not start"
         return self
 
     def beat(self) -> None:
         """Have the next look write its heartbeat."""
-        self._loop.call_soon_threadsafe(setattr, self.bridge, "_beat_at", float("-inf"))
+        self.call(lambda: setattr(self.bridge, "_beat_at", float("-inf")))
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Run it on the bridge's loop; it is done when this returns."""
+
+        async def run() -> None:
+            function()
+
+        asyncio.run_coroutine_threadsafe(run(), self._loop).result(30)
 
     def stop(self) -> None:
         if self._thread.is_alive():
