@@ -5,12 +5,13 @@ from pathlib import Path
 from alerts.lab_file import ALARMS
 from devices import lab_file
 from devices.lab_file import Lab, Section, apply
+from telemetry.lab_file.computed import DEFINITIONS
 from telemetry.lab_file.replaced import INTERFACES
 from telemetry.lab_file.sinks import SINKS
 
 __all__ = ["SECTIONS", "apply", "export", "parse", "read"]
 
-SECTIONS: tuple[Section, ...] = (*lab_file.OWN, ALARMS, INTERFACES, SINKS)
+SECTIONS: tuple[Section, ...] = (*lab_file.OWN, DEFINITIONS, ALARMS, INTERFACES, SINKS)
 
 
 def read(path: Path) -> Lab:

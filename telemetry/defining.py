@@ -255,7 +255,7 @@ def save_calibration(calibration: Calibration, by: Person, unit: str | None = No
     logger.info("calibration %s is saved by %s", calibration, name_of(by))
     calibrated = ComputedChannel.objects.filter(source=calibration.channel).select_related("channel").first()
     if calibrated is None:
-        channel = _calibrated(calibration.channel, unit)
+        channel = calibrated_of(calibration.channel, unit)
         _place(channel)
         channel.retention = calibration.channel.retention
         channel.save()
@@ -317,10 +317,10 @@ def _wrong_raw(channel: Channel) -> Iterator[str]:
     if ComputedChannel.objects.filter(channel=channel, source__isnull=False).exists():
         yield "it is calibrated itself: calibrate the raw channel"
     elif not ComputedChannel.objects.filter(source=channel).exists():
-        yield from _wrong_key(_calibrated(channel, None)).get("key", [])
+        yield from _wrong_key(calibrated_of(channel)).get("key", [])
 
 
-def _calibrated(raw: Channel, unit: str | None) -> Channel:
+def calibrated_of(raw: Channel, unit: str | None = None) -> Channel:
     """The channel for a raw one's true values, not saved."""
     return Channel(
         instrument=raw.instrument,

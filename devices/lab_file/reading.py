@@ -6,7 +6,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import time
+from datetime import date, time
 from pathlib import Path
 from types import GenericAlias
 from typing import Any, get_origin
@@ -20,7 +20,10 @@ TYPE_NAMES: dict[Any, str] = {
     bool: "true or false",
     dict: "a table",
     time: "a time of day such as 08:00:00",
+    date: "a date or time such as 2026-01-15T08:00:00Z",
     list[str]: "a list of texts in quotes",
+    list[float]: "a list of numbers",
+    list[list[float]]: "a list of lists of numbers",
     list[dict[str, Any]]: "a list of tables",
 }
 
