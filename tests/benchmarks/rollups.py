@@ -1,0 +1,29 @@
+"""Rolling 10,000 channels at 1 Hz up to minutes and hours: `python -m tests.benchmarks.rollups [minutes]`.
+
+Prints one JSON line. Uses the server of LABSITE_TEST_DATABASE_URL, if that is set, which is on this machine.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.benchmarks.ingest import ROOT, database
+
+
+def main(minutes: str) -> int:
+    with tempfile.TemporaryDirectory(prefix="labsite-bench-") as folder, database(Path(folder)) as url:
+        environment = os.environ | {
+            "LABSITE_DATA": str(Path(folder) / "data"),
+            "LABSITE_DATABASE_URL": url,
+            "LABSITE_LOG_LEVEL": "WARNING",
+            "DJANGO_SETTINGS_MODULE": "labsite.settings",
+        }
+        for words in (["manage.py", "migrate", "-v0"], ["-m", "tests.benchmarks.rollups_runs", minutes]):
+            subprocess.run([sys.executable, *words], env=environment, cwd=ROOT, check=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "5"))
