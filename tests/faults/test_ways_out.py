@@ -1,0 +1,80 @@
+"""InfluxDB, MQTT and Prometheus are fed at once and killed in mid-flow; the instruments' ledger judges."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.faults.judge import judge, now
+from tests.faults.test_faults import assert_spotless, live_again, outage
+from tests.faults.ways_out import WaysOut, given
+from tests.labsite.mqtt.kit import Ear
+from tests.waiting import until
+
+LATE = timedelta(seconds=5)  # from an instrument's answer to a topic, on a machine that stalls
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WaysOut]:
+    with WaysOut(tmp_path_factory.mktemp("lab"), instruments=3) as lab:
+        yield lab
+
+
+def test_each_is_killed_in_mid_flow_and_each_reading_is_in_all_of_them_once(lab: WaysOut) -> None:
+    since = now()
+    outage(lab, 2)
+    for out in lab.outs.values():
+        outage(lab, 0.5)
+        out.kill()
+    outage(lab, given())
+    live_again(lab)  # ingest does not wait for any of them
+    assert lab.backlog() > 0
+    back = now()
+    for out in lab.outs.values():
+        out.start()
+    outage(lab, 2)
+    lab.kill("central")  # with batches on their way
+    lab.start("central")
+    with Ear(lab.mosquitto.port) as ear:
+        outage(lab, 3)
+        assert_the_present_only(ear, back)
+    assert_spotless(judge(lab, since))
+    assert_complete(lab)
+    until(lambda: lab.prometheus.value("max(labsite_reading_age_seconds)") is not None, 20, "scraped again")
+    until(lambda: (lab.prometheus.value("max(labsite_reading_age_seconds)") or 99) < 10, 20, "the present")
+
+
+def assert_complete(lab: WaysOut) -> None:
+    """What PostgreSQL has, both have, and nothing else; polling is stopped to compare."""
+    lab.stop("edge")
+    until(lambda: lab.backlog() == 0, 40, f"the sinks catch up\n{lab.logs()}", every=0.2)
+    stored = lab.in_postgres()
+    assert len(stored) > 1000
+    until(lambda: lab.in_influx() == stored, 10, "InfluxDB is a copy", every=0.5)
+    in_ms = lab.in_postgres(per_ms=1000)
+    until(lambda: lab.in_victoria() == in_ms, 20, "VictoriaMetrics is a copy", every=0.5)
+    assert lab.rows("SELECT count(*) FROM set_aside") == [(0,)]
+    lab.start("edge")
+
+
+def assert_the_present_only(ear: Ear, since: datetime) -> None:
+    """Nothing of the outage is told afterwards, and each instrument's readings come in order."""
+    told: dict[str, list[datetime]] = {}
+    for topic, said, retained in ear.heard:  # what the broker itself retained from before is not told anew
+        if "/thermostat " in topic and topic.endswith("/state") and not retained:
+            told.setdefault(topic, []).append(datetime.fromisoformat(json.loads(said)["time"]))
+    assert len(told) == 3
+    for times in told.values():
+        assert times == sorted(times)
+        assert times[0] > since - LATE
+        assert len(times) > 3
+
+
+def test_what_was_made_while_a_sink_did_not_exist_is_filled_in(lab: WaysOut, tmp_path: Path) -> None:
+    """A copy that is lost is made again from PostgreSQL, and goes on from there."""
+    lab.influx.ask("DROP DATABASE lab")
+    lab.manage("rebuild_sink", "old")
+    outage(lab, 2)
+    assert_complete(lab)
