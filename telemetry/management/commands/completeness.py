@@ -1,6 +1,5 @@
 """How complete the night was, for the person who comes in the morning."""
 
-from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -8,21 +7,15 @@ from django.utils import timezone
 
 from devices.models import Instrument
 from telemetry.completeness import report
-from telemetry.parameters import TIMES, moment_of
+from telemetry.management.times import moment, with_times
+from telemetry.parameters import TIMES
 
 
 class Command(BaseCommand):
     help = "Say how many of the readings that were due are there, and what explains that others are not."
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """argparse would take the `-12h` of `--from -12h` for another option."""
-        joined: list[str] = []
-        for word in argv:
-            if joined and joined[-1] in ("--from", "--to"):
-                joined[-1] += f"={word}"
-            else:
-                joined.append(word)
-        super().run_from_argv(joined)
+        super().run_from_argv(with_times(argv))
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--from", default="-12h", help=f"{TIMES}; -12h if left out")
@@ -33,18 +26,12 @@ class Command(BaseCommand):
         parser.add_argument("--edge", default="", metavar="NAME", help="only those of this edge")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        start, end = self._moment(options, "from"), self._moment(options, "to")
+        start, end = moment("from", options["from"]), moment("to", options["to"])
         if start >= end:
             raise CommandError("--from is not before --to")
         made = report.make(self._instruments(options), start, end, timezone.now())
         for line in report.lines(made):
             self.stdout.write(line)
-
-    def _moment(self, options: dict[str, Any], name: str) -> datetime:
-        try:
-            return moment_of(options[name])
-        except ValueError as error:
-            raise CommandError(f"--{name}: {error}") from None
 
     def _instruments(self, options: dict[str, Any]) -> list[Instrument]:
         found = Instrument.objects.filter(retired_at=None)
