@@ -1,24 +1,26 @@
 """Completeness against the truth: what an instrument and its edge did, and what of it was delivered."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from devices.models import Cadence, Channel, Edge, Instrument
 from devices.readings import Quality
 from devices.wire import Batch, Gap
 from labsite import pipeline
-from telemetry import completeness
-from telemetry.completeness import By, Cell
+from telemetry import completeness, rollups
+from telemetry.completeness import By, Cell, counts
 from telemetry.completeness.due import Noted, Period, Span, periods, ticks, united, without
 from telemetry.management.commands.completeness import Command
-from telemetry.models import Unstored
+from telemetry.models import AnySample, DirtyBucket, RollupHour, Unstored
 from tests.telemetry.factories import NOW, at, edge, instrument, moment, parcel
 
 SECOND = 1_000_000
@@ -359,3 +361,63 @@ def test_times_from_now_are_written_as_people_do(bench: Edge, capsys: pytest.Cap
 def test_what_the_report_cannot_be_asked(bench: Edge, arguments: list[str], said: str) -> None:
     with pytest.raises(CommandError, match=said):
         call_command("completeness", *arguments)
+
+
+# ---- from roll-ups
+
+
+def counted_one_by_one(start: datetime) -> dict[tuple[int, datetime], tuple[int, int]]:
+    """By channel and hour, from the readings themselves."""
+    good: Counter[tuple[int, datetime]] = Counter()
+    bad: Counter[tuple[int, datetime]] = Counter()
+    for sample in AnySample.objects.filter(time__gte=start, time__lt=NOW):
+        hour = sample.time.replace(minute=0, second=0, microsecond=0)
+        (bad if sample.quality & 3 == Quality.BAD else good)[sample.channel_id, hour] += 1
+    return {key: (good[key], bad[key]) for key in good.keys() | bad.keys()}
+
+
+def as_counted(start: datetime) -> dict[tuple[int, datetime], tuple[int, int]]:
+    found = counts.of(list(Channel.objects.values_list("pk", flat=True)), start, NOW)
+    return {key: (each.received, each.bad) for key, each in found.items()}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_counts_are_the_same_whatever_is_rolled_up_already(bench: Edge) -> None:
+    """Batches come in any order, some late, while roll-ups are made: at each point the count is exact."""
+    of = random.Random(12)
+    told = night(bench)
+    told.away(100, 30)
+    for first in range(200, 2000, 97):
+        told.bad(first)
+    batches = list(enumerate(told.batches(size=60), start=1))
+    of.shuffle(batches)
+    start = NOW - timedelta(hours=3)
+    seen = set()
+    for number, (sequence, batch) in enumerate(batches):
+        pipeline.ingest(told.bath.edge, parcel(batch, first=sequence, track="backlog"), NOW)
+        if number % 6 == 0:
+            found = counts.of(channels, start, NOW)
+            assert {key: (each.received, each.bad) for key, each in found.items()} == counted_one_by_one(
+                start
+            )
+            seen.add(DirtyBucket.objects.exists())
+        if number % 9 == 0:
+            rollups.roll_up(NOW - timedelta(minutes=of.randint(0, 100)))
+    rollups.roll_up(NOW + timedelta(minutes=2))
+    assert as_counted(start) == counted_one_by_one(start)
+    assert seen == {True, False}, "with marks of late readings, and without"
+    assert RollupHour.objects.count() == 6
+
+
+@pytest.mark.django_db(transaction=True)
+def test_where_readings_were_dropped_roll_ups_tell(bench: Edge) -> None:
+    told = night(bench, hours=2)
+    told.lose(300, 100)
+    told.deliver(random.Random(13))
+    rollups.roll_up(NOW + timedelta(minutes=2))
+    before = [course.total for course in told.ask()]
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE sample")
+    after = [course.total for course in told.ask()]
+    assert [(cell.received, cell.unexplained) for cell in after] == [(1340, 100)] * 2
+    assert [(cell.received, cell.unexplained) for cell in before] == [(1340, 100)] * 2
