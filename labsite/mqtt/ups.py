@@ -16,7 +16,7 @@ from labsite.mqtt.names import is_prefix
 from labsite.mqtt.outlet import Outlet
 from labsite.mqtt.present import Present
 from labsite.mqtt.settings import Told
-from labsite.mqtt.topics import is_available, value_of
+from labsite.mqtt.topics import OVER, is_available, value_of
 from labsite.replaced import ups_fields
 
 CLIENT_ID = "ups_monitor"
@@ -70,7 +70,13 @@ class Ups:
         values = {key: value_of(channel, latest[key]) for key, channel in channels.items()}
         at = datetime.fromtimestamp(seen / 1000, UTC)
         fields = ups_fields.telemetry(values, at, time.monotonic() - self.began)
-        return json.dumps({**fields, "alarms": ups_fields.alarms(values)}, ensure_ascii=False)
+        alarms = [*ups_fields.alarms(values), *self._standing(present)]
+        return json.dumps({**fields, "alarms": alarms}, ensure_ascii=False)
+
+    def _standing(self, present: Present) -> list[str]:
+        """What Labsite says of the instrument as a whole."""
+        own = (alarm for alarm in present.alarms if alarm.instrument == self.instrument)
+        return [alarm.text for alarm in own if alarm.channel is None and alarm.state not in OVER]
 
 
 class AllUps:

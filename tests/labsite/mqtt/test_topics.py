@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from alerts.changes import Changes
@@ -17,6 +18,7 @@ from devices.models import Channel, Instrument, Run
 from labsite.mqtt import names, topics
 from labsite.mqtt.present import Channel as Place, Instrument as Known, Present
 from labsite.pages.standing import Now
+from telemetry import partitions
 from telemetry.models import Event
 from tests import factories
 from tests.alerts.factories import alarm
@@ -172,6 +174,32 @@ class TestOnABroker:
             held = retained(mosquitto.port)
             assert f"{BATH}/run" in held
             assert f"{BATH}/event" not in held
+
+
+@needed
+@pytest.mark.django_db(transaction=True)
+def test_of_a_channel_with_many_numbers_the_newest_are_told(
+    mosquitto: Mosquitto, ear: Ear, bath: Instrument, tmp_path: Path
+) -> None:
+    wells = Channel.objects.create(instrument=bath, key="wells", label="Wells", unit="V", kind="vector")
+    with Running(mosquitto.port, tmp_path):
+        ear.until("labsite/status", "online")
+        measured(wells, [1.5, None, 3.0], ["A1", "A2", "A3"])
+        told = {"values": [1.5, None, 3.0], "unit": "V", "labels": ["A1", "A2", "A3"]}
+        ear.until(f"{BATH}/wells", lambda said: json.loads(said) == told)
+        assert "wells" not in ear.json(f"{BATH}/state")["channels"]
+
+
+def measured(channel: Channel, values: list[float | None], labels: list[str]) -> None:
+    now = timezone.now()
+    partitions.ensure([partitions.Partition("vector_sample", now.date())])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            'INSERT INTO vector_sample (time, channel_id, quality, "values", labels)'
+            " VALUES (%s, %s, 0, %s::float8[], %s::text[])",
+            [now, channel.pk, values, labels],
+        )
+    told(channel, None, time=now, text="3 values")
 
 
 def bath_topics(port: int) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from devices.drivers.must_ep20 import status_readings
@@ -16,6 +17,7 @@ from labsite.mqtt.ups import CLIENT_ID, TOPIC
 from labsite.replaced import ups_fields
 from telemetry.models import ReplacedInterface
 from tests import factories
+from tests.alerts.factories import alarm
 from tests.devices.mosquitto import needed
 from tests.labsite.mqtt.kit import Ear, Mosquitto, Running, retained
 from tests.web import notify, store
@@ -42,6 +44,7 @@ def registers(words: str) -> list[int]:
     return [int.from_bytes(block[at : at + 2], "big") for at in range(0, 54, 2)]
 
 
+@transaction.atomic  # as ingest stores it
 def polled(of: Instrument, words: str, at: datetime | None = None) -> datetime:
     """As after a poll that brought these registers."""
     at = at or timezone.now()
@@ -55,6 +58,7 @@ def polled(of: Instrument, words: str, at: datetime | None = None) -> datetime:
     return at
 
 
+@transaction.atomic
 def lost(of: Instrument) -> None:
     """As when the UPS has been pulled out."""
     for channel in of.channels.all():
@@ -118,6 +122,9 @@ def test_each_poll_is_told_with_the_programs_fields(
         ear.until(TOPIC, lambda said: json.loads(said)["temperature"] == 41.0)
         hot = [ups_fields.HIGH_TEMPERATURE, ups_fields.HIGH_LOAD, "alarm: overload"]
         assert told(ear)[-1]["alarms"] == hot
+        own = alarm(rack, text="UPS rack A: fan")
+        polled(rack, MAINS)
+        ear.until(TOPIC, lambda said: json.loads(said)["alarms"] == [own.text])
     held = retained(mosquitto.port)
     assert TOPIC not in held
     assert held[STATUS] == "offline"
@@ -137,7 +144,8 @@ def test_a_poll_without_an_answer_is_not_told(
         ear.until(STATUS, "offline")
         polled(rack, MAINS)
         ear.until(STATUS, "online")
-        polled(rack, MAINS)
+        polled(rack, HOT)
+        ear.until(TOPIC, lambda said: json.loads(said)["temperature"] == 41.0)
         before = len(told(ear))
         lost(rack)
         ear.until(STATUS, "offline")
