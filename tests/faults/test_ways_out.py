@@ -62,7 +62,7 @@ def assert_complete(lab: WaysOut) -> None:
 
 
 def heard(ear: Ear) -> list[list[datetime]]:
-    """The times that each thermostat's topic said since the ear listens; what the broker retained is not told."""
+    """The times that each thermostat's topic said since the ear listens, but for what was retained."""
     told: dict[int, list[datetime]] = {number: [] for number in range(INSTRUMENTS)}
     for topic, said, retained in list(ear.heard):
         found = re.search(r"/thermostat (\d)/state$", topic)
