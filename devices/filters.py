@@ -96,9 +96,10 @@ class LatestFilter(filters.FilterSet):
     instrument = filters.UUIDFilter(field_name="channel__instrument_id")
     instrument_name = filters.CharFilter(field_name="channel__instrument__name")
     edge = filters.CharFilter(field_name="channel__instrument__edge__name")
+    tag = Tagged(field_name="channel__instrument__tags", label="one of its instrument's tags")
     key = filters.CharFilter(field_name="channel__key")
     stored_after = filters.IsoDateTimeFilter(field_name="stored_at", lookup_expr="gt")
 
     class Meta:
         model = Latest
-        fields: ClassVar = ["channel", "instrument", "instrument_name", "edge", "key", "stored_after"]
+        fields: ClassVar = ["channel", "instrument", "instrument_name", "edge", "tag", "key", "stored_after"]

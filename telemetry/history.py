@@ -1,16 +1,19 @@
 """Questions about what was measured."""
 
-from collections.abc import Iterable
-from datetime import datetime
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from django.db import connection
 from django.db.models import Q, QuerySet
 
 from devices.models import Channel, Instrument, Run
+from telemetry import series
 from telemetry.models import Event, Gap
+from telemetry.series import Resolution, Series
 
-POINTS = 1200  # of a channel in a chart; a screen shows no more
+POINTS = series.POINTS  # of a channel in a chart; a screen shows no more
 
 # Of each of so many spans of time: the lowest value at its first reading's time, the highest at its last
 # one's, and the first that is no number, so that neither a peak nor a fault is lost.
@@ -19,9 +22,7 @@ WITH spans AS (
     SELECT channel_id, min(value) AS low, max(value) AS high, min(time) AS first, max(time) AS last,
         min(time) FILTER (WHERE value IS NULL) AS absent
     FROM samples WHERE channel_id = ANY(%(channels)s) AND time >= %(since)s
-    GROUP BY channel_id, date_bin(
-        greatest((now() - %(since)s) / %(spans)s, interval '1 ms'), time, %(since)s
-    )
+    GROUP BY channel_id, date_bin(%(width)s, time, %(since)s)
 ), points AS (
     SELECT DISTINCT channel_id, (extract(epoch FROM time) * 1000)::int8 AS time, value
     FROM spans CROSS JOIN LATERAL (VALUES (first, low), (last, high), (absent, NULL)) AS point(time, value)
@@ -53,18 +54,55 @@ def samples(channel: Channel, start: datetime, end: datetime, limit: int) -> lis
         return [StoredReading(*row) for row in cursor.fetchall()]
 
 
-def recent(
-    channels: Iterable[Channel], since: datetime, points: int = POINTS
-) -> dict[int, tuple[list[int], list[float | None]]]:
-    """For each channel the times (ms of UTC since 1970) and values since then, in order.
+@dataclass(frozen=True)
+class Recent:
+    """For each channel the times (ms of UTC since 1970) and values of its points, in order.
 
-    Where there are more than about `points`, they are thinned to the extremes of equal spans of time.
+    `apart`: how far two points may lie apart only because they were thinned.
     """
-    series: dict[int, tuple[list[int], list[float | None]]] = {channel.pk: ([], []) for channel in channels}
+
+    points: dict[int, tuple[list[int], list[float | None]]]
+    apart: timedelta
+
+
+def recent(channels: Iterable[Channel], since: datetime, now: datetime, points: int = POINTS) -> Recent:
+    """What channels said since then; where that is more than about `points`, the extremes of equal spans.
+
+    Of a short time of readings, each extreme at its own time; of a long one of minutes or hours.
+    """
+    channels = list(channels)
+    apart = max((now - since) / (points // 2), timedelta(milliseconds=1))
+    if not channels:
+        return Recent({}, apart)
+    choice, _ = series.chosen(channels, since, now, now, points)
+    if choice.resolution is Resolution.RAW:
+        return Recent(_extremes([channel.pk for channel in channels], since, apart), apart)
+    answer = series.ask(channels, since, now, now, points // 2, with_gaps=False)
+    width = answer.choice.width or apart
+    return Recent({each.channel.pk: _drawn(each, width) for each in answer.series}, width)
+
+
+def _extremes(
+    channels: Sequence[int], since: datetime, width: timedelta
+) -> dict[int, tuple[list[int], list[float | None]]]:
+    found: dict[int, tuple[list[int], list[float | None]]] = {number: ([], []) for number in channels}
     with connection.cursor() as cursor:
-        cursor.execute(_RECENT, {"channels": list(series), "since": since, "spans": points // 2})
-        series |= {number: (times, values) for number, times, values in cursor.fetchall()}
-    return series
+        asked: dict[str, Any] = {"channels": list(channels), "since": since, "width": width}
+        cursor.execute(_RECENT, asked)
+        return found | {number: (times, values) for number, times, values in cursor.fetchall()}
+
+
+def _drawn(each: Series, width: timedelta) -> tuple[list[int], list[float | None]]:
+    """Two points of each bucket, and one that is no number where any reading was bad."""
+    third = width.total_seconds() * 1000 / 3
+    times: list[int] = []
+    values: list[float | None] = []
+    for time, low, high, bad in zip(each.time, each.low, each.high, each.bad, strict=True):
+        for part, value in enumerate((low, high, None)):
+            if value is not None or (part == 2 and bad):
+                times.append(round(time + part * third))
+                values.append(value)
+    return times, values
 
 
 def gaps(instrument: Instrument, since: datetime) -> QuerySet[Gap]:

@@ -198,7 +198,7 @@ def plot(rest: str, now: datetime) -> Picture:
     instrument, said = instrument_in(rest)
     channel, hours = channel_in(instrument, said)
     since = now - timedelta(hours=hours)
-    times, values = history.recent([channel], since, POINTS)[channel.pk]
+    times, values = history.recent([channel], since, now, POINTS).points[channel.pk]
     known = [value for value in values if value is not None]
     title = f"{instrument.name} {channel.label}, last {numbers.number(hours)} h"
     if not known:

@@ -17,14 +17,14 @@ def content(
     `apart`: how many ms two points of a series may lie apart only because it was thinned.
     """
     channels = list(instrument.channels.filter(pk__in=wanted))
-    series = history.recent(channels, since)
+    recent = history.recent(channels, since, now)
     numbers = {channel.key: channel.pk for channel in channels}
     return {
-        "apart": (milliseconds(now) - milliseconds(since)) // (history.POINTS // 2),
+        "apart": round(recent.apart.total_seconds() * 1000),
         "channels": [
             {"id": channel.pk, "times": times, "values": values}
             for channel in channels
-            for times, values in [series[channel.pk]]
+            for times, values in [recent.points[channel.pk]]
         ],
         "gaps": [
             {

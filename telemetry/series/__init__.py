@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -89,31 +90,34 @@ def ask(
     now: datetime,
     points: int = POINTS,
     element: int | str | None = None,
+    *,
+    with_gaps: bool = True,
 ) -> Answer:
     """Series of these channels from `start` until before `end`, as at most so many points.
 
     `element`: of vectors the number at this place, from 0, or of this label. Raises TooMany.
     """
-    kept, published = standing(channels, now)
     forms = {channel.pk: _form(channel, element) for channel in channels}
-    if element is None:
-        choice = choose(
-            start,
-            end,
-            points,
-            len(channels),
-            kept,
-            lambda: _expected(channels, start, end, published.minutes),
-        )
-    else:
+    choice, published = chosen(channels, start, end, now, points)
+    if element is not None:
         choice = _of_elements(channels, start, end, points)
     first, last = choice.around(start, end)
     asked = Asked([each.pk for each in channels], first, last, choice.resolution, choice.width, published)
     series = {channel.pk: Series(channel, forms[channel.pk]) for channel in channels}
     _fill(series, asked)
-    for number, found in periods(channels, first, last, (end - start) / points, now).items():
-        series[number].gaps = found
+    if with_gaps:
+        for number, found in periods(channels, first, last, (end - start) / points, now).items():
+            series[number].gaps = found
     return Answer(first, last, choice, list(series.values()))
+
+
+def chosen(
+    channels: Sequence[Channel], start: datetime, end: datetime, now: datetime, points: int
+) -> tuple[Choice, Published]:
+    """What series of these channels are made from, and how far there are roll-ups."""
+    kept, published = standing(channels, now)
+    expected = partial(_expected, channels, start, end, published.minutes)
+    return choose(start, end, points, len(channels), kept, expected), published
 
 
 def _form(channel: Channel, element: int | str | None) -> Form:
