@@ -5,7 +5,7 @@ from django.contrib.auth.views import LogoutView
 from django.urls import URLPattern, URLResolver, include, path
 
 from labsite.metrics.views import InstrumentMetrics, Metrics, OwnMetrics
-from labsite.pages import alarm_views, storage, views
+from labsite.pages import alarm_views, completeness, storage, views
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", views.overview, name="overview"),
@@ -20,6 +20,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("alarms/<int:pk>/facts/", alarm_views.facts, name="alarm-facts"),
     path("alarms/<int:pk>/<slug:what>/", alarm_views.act, name="alarm-act"),
     path("storage/", storage.page, name="storage"),
+    path("completeness/", completeness.page, name="completeness"),
     path("favicon.ico", views.favicon),
     path("live/", views.live, name="live"),
     path("login/", views.Login.as_view(), name="login"),

@@ -128,7 +128,7 @@ def lines(report: Report) -> Iterator[str]:
     yield f"{'instrument':<{NARROW}} {'complete':>10} {'due':>9} {'missing':>9} {'lost':>7}  explained by"
     for row in counted:
         total, worst = row.total, row.worst
-        due, missing = _amount(worst, total.due), _amount(worst, total.due - total.received)
+        due, missing = amount(worst, total.due), amount(worst, total.due - total.received)
         yield (
             f"{_cut(row.instrument.name):<{NARROW}} {percent(row.share):>10} {due:>9} {missing:>9}"
             f" {row.lost or '-':>7}  {reasons(worst, total)}"
@@ -147,14 +147,16 @@ def _lost_lines(report: Report) -> Iterator[str]:
     yield f"{report.lost} readings are missing and nothing explains it:"
     for row in report.rows:
         for channel, hole in row.holes[:HOLES_SHOWN]:
-            yield (
-                f"  {channel.instrument.name}, {channel.key}: {hole.missed} between"
-                f" {_second(hole.span.start)} and {_second(hole.span.end)}"
-            )
+            yield f"  {channel.instrument.name}, {hole_words(channel, hole)}"
         if len(row.holes) > HOLES_SHOWN:
             yield f"  {row.instrument.name}: and {len(row.holes) - HOLES_SHOWN} more"
         elif row.lost and not row.holes:
             yield f"  {row.instrument.name}: {row.lost}, by their number; the readings are not kept any more"
+
+
+def hole_words(channel: Channel, hole: Hole) -> str:
+    """How many readings of a channel were lost, and where."""
+    return f"{channel.key}: {hole.missed} between {_second(hole.span.start)} and {_second(hole.span.end)}"
 
 
 def percent(share: float | None) -> str:
@@ -167,13 +169,13 @@ def percent(share: float | None) -> str:
 def reasons(course: Course, cell: Cell) -> str:
     """What explains what is missing, the most first."""
     found = sorted(cell.missing.items(), key=lambda each: -each[1])
-    told = [f"{reason} {_amount(course, count)}" for reason, count in found]
+    told = [f"{reason} {amount(course, count)}" for reason, count in found]
     if cell.lost:
         told.append(_("not explained %d") % cell.lost)
     return ", ".join(told) or numbers.NOTHING
 
 
-def _amount(course: Course, count: int) -> str:
+def amount(course: Course, count: int) -> str:
     """Polls, or how long."""
     count = max(count, 0)
     return numbers.duration(count) if course.by is By.TIME else str(count)
