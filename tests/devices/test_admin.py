@@ -276,8 +276,7 @@ def test_what_drivers_and_instruments_say_is_not_edited(browser: Client) -> None
     for name in ("channel", "latest"):
         assert browser.get(f"/admin/devices/{name}/add/").status_code == 403
     channel = Instrument.objects.get(name="Bath 1").channels.all()[0]
-    edited = {"label": "x", "retention": "standard"}
-    assert browser.post(f"/admin/devices/channel/{channel.pk}/change/", edited).status_code == 302
+    browser.post(f"/admin/devices/channel/{channel.pk}/change/", {"label": "x", "retention": "standard"})
     assert Channel.objects.get(pk=channel.pk).label == channel.label
 
 

@@ -15,6 +15,8 @@ from tests.telemetry.rolled import Told, batch_of
 
 pytestmark = pytest.mark.django_db
 
+BESIDE = ("storage_policy", "calibrations")  # on the admin's page of a channel
+
 
 @pytest.fixture
 def staff() -> User:
@@ -73,7 +75,8 @@ def test_nothing_else_of_a_channel_can_be_changed_and_only_staff_may(staff: User
 def test_the_admin_changes_the_class_of_one_or_of_many(client: Client, staff: User, channel: Channel) -> None:
     client.force_login(staff)
     url = f"/admin/devices/channel/{channel.pk}/change/"
-    assert client.post(url, {"retention": "long", "key": "x"}).status_code == 302
+    none = {f"{name}-{count}_FORMS": "0" for name in BESIDE for count in ("TOTAL", "INITIAL")}
+    assert client.post(url, {"retention": "long", "key": "x", **none}).status_code == 302
     channel.refresh_from_db()
     assert (channel.key, channel.retention) == ("a", "long")
     chosen = [str(each.pk) for each in channel.instrument.channels.all()]
