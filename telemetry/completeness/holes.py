@@ -58,7 +58,19 @@ def of(places: Sequence[Place], explained: Sequence[Sequence[Span]], until: int)
         left = without([part] if part.length else [], list(explained[number]))
         missed = sum(_missed(piece, span, place) for piece in left)
         if missed:
-            found[number].append(Hole(part, missed))
+            found[number].append(Hole(span, missed))
+    return found
+
+
+def merged(some: Sequence[Hole]) -> list[Hole]:
+    """Those of several hours, in order; one that goes over an hour's edge is one."""
+    found: list[Hole] = []
+    for hole in sorted(some):
+        if found and hole.span.start < found[-1].span.end:
+            whole = Span(found[-1].span.start, max(found[-1].span.end, hole.span.end))
+            found[-1] = Hole(whole, found[-1].missed + hole.missed)
+        else:
+            found.append(hole)
     return found
 
 

@@ -1,6 +1,6 @@
 """What was lost: readings that are missing where nothing explains it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,7 +16,7 @@ from telemetry.families import NUMBERS, SAMPLES
 PLACES_MAX = 500  # hours of channels of which the readings are looked at, one by one
 
 
-def find(courses: Iterable[Course], facts: Facts, now: datetime, until: int) -> None:
+def find(courses: Sequence[Course], facts: Facts, now: datetime, until: int) -> None:
     """Look for holes where more may be missing than is explained, where that is most first."""
     suspects = [
         suspect
@@ -35,6 +35,8 @@ def find(courses: Iterable[Course], facts: Facts, now: datetime, until: int) -> 
         suspect.take(some)
     for suspect in suspects:
         suspect.settle()
+    for course in courses:
+        course.holes = holes.merged(course.holes)
 
 
 @dataclass

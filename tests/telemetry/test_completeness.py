@@ -216,6 +216,16 @@ def test_one_lost_batch_is_found_and_placed(bench: Edge) -> None:
         assert [cell.lost for cell in course.cells] == [7, 0, 0]
 
 
+def test_a_hole_over_an_hours_edge_is_one(bench: Edge) -> None:
+    told = night(bench)
+    told.lose(715, 20)
+    told.deliver(random.Random(14))
+    for course in told.ask():
+        (hole,) = course.holes
+        assert (hole.missed, hole.span) == (20, Span(told.time(714), told.time(735)))
+        assert [cell.lost for cell in course.cells] == [5, 15, 0]
+
+
 def test_the_interval_was_changed_and_the_instrument_out_of_service(bench: Edge) -> None:
     """Due is what was due then: not a third of it is missing because it is polled thrice as often now."""
     told = night(bench, interval=15.0, hours=3)
