@@ -2,20 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from itertools import groupby
-from operator import itemgetter
 
 from django.db import connection
 
 from devices.models import Instrument
-from labsite.replaced.thermostat_rows import KEYS, Row, value
+from labsite.replaced.thermostat_rows import BOOLEAN, KEYS, Row, value
 
 WINDOW = 2_000  # polls: some 50,000 readings
 SHORTEST = timedelta(minutes=1)
 
 _ROWS = """
-SELECT time, channel_id, value FROM samples
-WHERE channel_id = ANY(%s) AND time >= %s AND time < %s ORDER BY time
+SELECT time, array_agg(channel_id), array_agg(value) FROM samples
+WHERE channel_id = ANY(%s) AND time >= %s AND time < %s GROUP BY time ORDER BY time
 """
 _FIRST = """
 SELECT min(found.time) FROM unnest(%s::int[]) AS wanted (id), LATERAL (
@@ -40,8 +38,9 @@ def windows(instrument: Instrument, start: datetime, end: datetime) -> Iterator[
 def _rows(keys: Mapping[int, str], start: datetime, end: datetime) -> Iterator[Row]:
     with connection.cursor() as cursor:
         cursor.execute(_ROWS, [list(keys), start, end])
-        for time, found in groupby(cursor.fetchall(), itemgetter(0)):
-            yield Row(time, {keys[number]: value(keys[number], stored) for _, number, stored in found})
+        for time, numbers, stored in cursor.fetchall():
+            values = dict(zip(map(keys.__getitem__, numbers), stored, strict=True))
+            yield Row(time, values | {key: value(key, values[key]) for key in BOOLEAN if key in values})
 
 
 def _first(keys: Mapping[int, str], start: datetime, end: datetime) -> datetime | None:

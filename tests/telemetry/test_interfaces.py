@@ -72,6 +72,16 @@ def test_what_could_not_answer_is_refused(kind: str, options: dict[str, Any], fi
     assert words in "; ".join(refused.value.message_dict[field])
 
 
+@pytest.mark.parametrize("topic", ["ups/#", "/ups", "ups/", "$SYS/ups", "a+b"])
+def test_a_topic_nobody_can_be_told_on_is_refused(topic: str) -> None:
+    ups = instrument("UPS", driver="must_ep20", address="serial:///dev/ttyUSB0")
+    row = ReplacedInterface(kind="ups", instrument=ups, options={"mqtt_topic": "ups/telemetry"})
+    interfaces.save(row, OPERATOR)
+    row.options = {"mqtt_topic": topic}
+    with pytest.raises(ValidationError, match="a topic is needed"):
+        interfaces.save(row, OPERATOR)
+
+
 def test_an_instrument_has_an_interface_of_each_kind_once() -> None:
     first = interfaces.save(interface(), OPERATOR)
     interfaces.save(

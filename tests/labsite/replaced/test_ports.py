@@ -105,6 +105,9 @@ def test_each_program_answers_at_its_old_address(tmp_path: Path, taken: int) -> 
         with httpx.stream("GET", f"{bath}/data.csv") as answer:
             assert len(list(answer.iter_lines())) == 2
         assert httpx.get(f"{ups}/api/health").json()["status"] == "running"
+        told = httpx.get(f"{ups}/api/telemetry").json()  # as the monitor's own client (test_web.py) shows it
+        shown = f"{told.get('input_voltage', 0):.1f}V {told.get('battery_level', 0)}% {told.get('status')}"
+        assert shown == "225.6V 100% online"
         page = httpx.get(ups)
         assert "UPS rack A" in page.text
         style = page.text.split('rel="stylesheet" href="')[1].split('"')[0]
