@@ -5,6 +5,7 @@ import json
 import logging
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Coroutine, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -133,18 +134,18 @@ class Bridge:
             self._describe()
         if news.plan:
             self.outlet.keep_only(set(self._wanted()))
-        everything = news.plan
-        self._show_values(self.present.latest if everything else news.fresh)
-        self._show_states(
-            self.present.instruments if everything else map(self.present.owners.__getitem__, news.fresh)
-        )
-        for number in self.present.vectors if everything else news.vectors:
+        present, everything = self.present, news.plan
+        touched = present.instruments if everything else {present.owners[number] for number in news.fresh}
+        self._show_values(present.latest if everything else news.fresh)
+        self._show_states(touched)
+        for number in present.vectors if everything else news.vectors:
             self._show_vector(number)
-        for instrument in self.present.runs if everything else news.runs:
+        for instrument in present.runs if everything else news.runs:
             self._show_run(instrument)
         if news.alarms or everything:
             self._show_alarms()
-        self._judge(now)
+        self._judge(touched, now)
+        self._judge_ourselves(now)
         for event in news.events:
             if place := self.present.instruments.get(event.instrument):
                 self.outlet.happen(self.topics.of(place, "event"), payloads.event(event))
@@ -158,7 +159,7 @@ class Bridge:
                 self.outlet.keep(self.topics.value(place, channel), value, qos=0)
 
     def _show_states(self, instruments: Iterable[str]) -> None:
-        for key in dict.fromkeys(instruments):
+        for key in instruments:
             place = self.present.instruments[key]
             self.outlet.keep(self.topics.of(place, "state"), payloads.state(self.present, place), qos=0)
 
@@ -174,15 +175,21 @@ class Bridge:
 
     def _show_alarms(self) -> None:
         self.outlet.keep(self.topics.alarms, payloads.alarms(self.present.alarms))
+        own = defaultdict(list)
+        for alarm in self.present.alarms:
+            own[alarm.instrument].append(alarm)
         for key, place in self.present.instruments.items():
-            own = [alarm for alarm in self.present.alarms if alarm.instrument == key]
-            self.outlet.keep(self.topics.of(place, "alarms"), payloads.alarms(own))
+            self.outlet.keep(self.topics.of(place, "alarms"), payloads.alarms(own[key]))
 
-    def _judge(self, now: datetime) -> None:
-        """Who is there, by the clock; and whether we know."""
-        for place in self.present.instruments.values():
+    def _judge(self, instruments: Iterable[str], now: datetime) -> None:
+        """Who is there, by the clock."""
+        for key in instruments:
+            place = self.present.instruments[key]
             is_there = payloads.is_available(self.present, place, now)
             self.outlet.keep(self.topics.of(place, "availability"), "online" if is_there else "offline")
+
+    def _judge_ourselves(self, now: datetime) -> None:
+        """Whether we know how things are."""
         sees = time.monotonic() - self._seen_at < BLIND_AFTER
         self.outlet.keep(self.topics.status, "online" if sees else "offline")
         if self.ups is not None:
@@ -192,7 +199,9 @@ class Bridge:
         await self._knows.wait()
         while True:
             await asyncio.sleep(CLOCK_EVERY)
-            self._judge(datetime.now(UTC))
+            now = datetime.now(UTC)
+            self._judge(self.present.instruments, now)
+            self._judge_ourselves(now)
             self.record.save()
 
     def _wanted(self) -> Iterable[str]:

@@ -2,12 +2,14 @@
 
 import hashlib
 import re
+from functools import lru_cache
 
 LEVELS = ("state", "availability", "alarms", "run", "event")  # what an instrument has beside its channels
 _SPECIAL = re.compile(r"[%+#/\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # MQTT 5, 1.5.4 and 4.7.1
 _OTHER = re.compile(r"[^A-Za-z0-9_-]")
 
 
+@lru_cache(1 << 16)
 def level(name: str) -> str:
     """A name as one level of a topic: what has a meaning there is written as in a URL (`/` as %2F)."""
     return _SPECIAL.sub(_percent, name) or "%"

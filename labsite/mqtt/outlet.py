@@ -50,6 +50,7 @@ class Outlet:
         self._told, self._client_id, self._status = told, client_id, status
         self._record, self._listen, self._hear = record, listen, hear
         self._kept: dict[str, Message] = {}  # what the broker is to retain
+        self._new: set[str] = set()  # of them those that are not recorded yet
         self._due: dict[str, None] = {}  # topics that it has not been told the newest of
         self._happened: deque[Message] = deque(maxlen=HAPPENINGS_MOST)
         self._under_way: dict[int, Message] = {}
@@ -64,12 +65,15 @@ class Outlet:
         message = Message(topic, payload.encode("utf-8", "replace"), qos)
         if anew or self._kept.get(topic) != message:
             self._kept[topic] = message
+            if self._record is not None and topic not in self._record.topics:
+                self._new.add(topic)
             self._owe(topic)
 
     def keep_only(self, topics: Collection[str]) -> None:
         """Take back all others."""
         for topic in self._kept.keys() - topics - {self._status}:
             del self._kept[topic]
+            self._new.discard(topic)
             self._owe(topic)
 
     def again(self, topics: Collection[str]) -> None:
@@ -108,8 +112,9 @@ class Outlet:
         connection = self._connection
         if connection is None:
             return
-        if self._record is not None:
-            self._record.note(topic for topic in self._due if topic in self._kept)
+        if self._record is not None and self._new:
+            self._record.note(self._new)
+            self._new.clear()
         while len(self._under_way) < connection.window and (message := self._next()):
             if len(message.topic) + len(message.payload) > connection.bytes_max - 64:
                 self._complain(message, f"of {len(message.payload)} bytes, more than the broker takes")

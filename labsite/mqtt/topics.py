@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from alerts.lifecycle import State
 from alerts.models import Priority
 from devices import numbers
@@ -74,12 +76,9 @@ def plain(channel: Channel, now: Now | None) -> str:
 
 def state(present: Present, instrument: Instrument) -> str:
     """All channels but vectors, of one moment."""
-    rows = {
-        channel.key: _row(channel, present.latest.get(channel.number))
-        for channel in instrument.channels
-        if channel.kind != "vector"
-    }
-    seen = present.standing(instrument).seen
+    latest = {channel: present.latest.get(channel.number) for channel in instrument.channels}
+    seen = max((now.seen for now in latest.values() if now is not None), default=None)
+    rows = {channel.key: _row(channel, now) for channel, now in latest.items() if channel.kind != "vector"}
     return _json({"time": None if seen is None else _ms(seen), "channels": rows})
 
 
@@ -169,4 +168,4 @@ def _iso(moment: datetime | None) -> str | None:
 
 
 def _json(content: object) -> str:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return msgspec.json.encode(content).decode()
