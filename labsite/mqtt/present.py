@@ -54,7 +54,7 @@ ORDER BY a.priority, a.raised_at, a.id LIMIT {ALARMS_MOST}
 _EVENTS = f"""
 SELECT id, instrument_id::text, time, kind, text, fields FROM event
 WHERE time BETWEEN now() - interval '{EVENTS_OF} s' AND now() + interval '{EVENTS_OF} s'
-ORDER BY time, id LIMIT {EVENTS_MOST}
+ORDER BY time DESC, id DESC LIMIT {EVENTS_MOST}
 """  # noqa: S608 - of constants
 _VECTOR = """
 SELECT "values", labels FROM vector_samples
@@ -235,7 +235,7 @@ class Present:
         self.alarms = alarms
 
     async def _happenings(self, database: Database, news: News) -> None:
-        events = [Event(*row) for row in await _rows(database, _EVENTS)]
+        events = [Event(*row) for row in await _rows(database, _EVENTS)][::-1]
         known, self._events = self._events, {event.number for event in events}
         if known is not None:
             news.events = [event for event in events if event.number not in known]
