@@ -1,7 +1,7 @@
 """What channels and instruments are called while a sink is fed: looked up, and again after a few seconds."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -47,16 +47,21 @@ class Directory:
         self._instruments: dict[UUID, About | None] = {}
         self._until = 0.0
         self.plates: dict[tuple[UUID, str], dict[str, str]] = {}  # what is in the wells, by run
+        self.heads: dict[int, str] = {}  # of points, by channel
 
     def sources(self, channels: Iterable[int]) -> dict[int, Source]:
         """The channels of these numbers, without those there are no more."""
         self._forget_old()
         wanted = set(channels)
         if new := wanted - self._sources.keys():
-            found = Channel.objects.filter(pk__in=new).select_related("instrument__edge")
             self._sources.update(dict.fromkeys(new))
-            self._sources.update({channel.pk: source_of(channel) for channel in found})
+            self._sources.update((source.id, source) for source in _sources(new))
         return {number: source for number in wanted if (source := self._sources[number])}
+
+    def news(self, channels: Iterable[int]) -> dict[int, Source]:
+        """Those of these channels that have no head yet."""
+        self._forget_old()
+        return self.sources(set(channels) - self.heads.keys())
 
     def instruments(self, numbers: Iterable[UUID]) -> dict[UUID, About]:
         """The instruments of these numbers, without those there are no more."""
@@ -70,7 +75,7 @@ class Directory:
 
     def _forget_old(self) -> None:
         if time.monotonic() > self._until:
-            self._sources, self._instruments, self.plates = {}, {}, {}
+            self._sources, self._instruments, self.plates, self.heads = {}, {}, {}, {}
             self._until = time.monotonic() + KEPT_S
 
 
@@ -80,8 +85,17 @@ def about(instrument: Instrument) -> About:
     )
 
 
-def source_of(channel: Channel) -> Source:
-    return Source(channel.pk, channel.key, channel.unit, channel.kind, about(channel.instrument))
+def _sources(channels: set[int]) -> Iterator[Source]:
+    """Without a model of each: there may be ten thousand."""
+    instruments: dict[UUID, About] = {}
+    rows = Channel.objects.filter(pk__in=channels).values_list(
+        "pk", "key", "unit", "kind", "instrument", "instrument__name", "instrument__driver",
+        "instrument__edge__name", "instrument__tags",
+    )  # fmt: skip
+    for number, key, unit, kind, instrument, name, driver, edge, tags in rows:
+        if instrument not in instruments:
+            instruments[instrument] = About(instrument, name, driver, edge, tuple(tags))
+        yield Source(number, key, unit, kind, instruments[instrument])
 
 
 def _listed(words: Any) -> list[str]:

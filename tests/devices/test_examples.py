@@ -32,7 +32,7 @@ def own() -> list[Instrument]:
 
 
 def test_there_is_one_for_each_driver() -> None:
-    assert {path.stem for path in FOLDER.glob("*.toml")} == {*drivers.OWN, "alarms"}  # which is of no driver
+    assert {path.stem for path in FOLDER.glob("*.toml")} == {*drivers.OWN, "alarms", "influxdb"}  # of no driver
 
 
 @each

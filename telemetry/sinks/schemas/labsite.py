@@ -45,8 +45,9 @@ def form(told: Told, sink: Sink, directory: Directory) -> Points:
 
 def _readings(told: Told, sink: Sink, directory: Directory) -> Iterator[str]:
     columns = told.columns
-    found = directory.sources(columns.channel.tolist())
-    heads = {number: _head(source, sink) for number, source in found.items()}
+    heads = directory.heads
+    for number, source in directory.news(columns.channel.tolist()).items():
+        heads[number] = _head(source, sink)
     texts: list[str | None] = [None] * len(columns) if columns.text is None else columns.text.tolist()
     for time, value, channel, quality, text in zip(
         columns.time.tolist(),
