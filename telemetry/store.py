@@ -11,6 +11,7 @@ from devices.readings import Flag
 from telemetry import binary, partitions
 from telemetry.columns import Columns, Int64s, days, joined
 from telemetry.families import SAMPLES
+from telemetry.times import moment
 
 AHEAD_US = 120_000_000  # a reading further ahead of the centre's clock is far off
 BEHIND = timedelta(days=366)  # and so is one that much older than anything kept
@@ -35,6 +36,7 @@ OTHERS = (
 FOUND = (
     "SELECT r.n - 1, (s.value, s.text) IS DISTINCT FROM (r.value, {text}), s.value, s.text"
     " FROM {rows} JOIN {table} AS s ON s.channel_id = r.channel_id AND s.time = r.time"
+    " WHERE s.time >= %s AND s.time <= %s"  # those partitions only
 )
 
 
@@ -92,7 +94,8 @@ def standing(columns: Columns) -> tuple[NDArray[np.int8], dict[int, float | str 
 
 def _found(table: str, columns: Columns) -> list[tuple[int, bool, float | None, str | None]]:
     with binary.cursor() as cursor:
-        cursor.execute(_statement(FOUND, table, columns), binary.arrays(columns))
+        bounds = [moment(int(columns.time.min())), moment(int(columns.time.max()))]
+        cursor.execute(_statement(FOUND, table, columns), [*binary.arrays(columns), *bounds])
         return cursor.fetchall()
 
 

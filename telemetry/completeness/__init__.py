@@ -15,7 +15,7 @@ from devices.models import Channel
 from telemetry.completeness import counts, facts, lost
 from telemetry.completeness.counts import Count, Counts
 from telemetry.completeness.courses import HOUR, By, Cell, Course, hours_of
-from telemetry.completeness.due import Period, Span, in_service, ticks
+from telemetry.completeness.due import Period, Span, in_service
 from telemetry.completeness.explained import Explained, allocated
 from telemetry.completeness.facts import Facts
 
@@ -67,8 +67,8 @@ def _course(channel: Channel, known: Facts, found: Counts, span: Span) -> Course
     return Course(channel, by, cells)
 
 
-def _polls(start: datetime, hour: Span, of: list[Period], explained: Explained, count: Count) -> Cell:
-    due = ticks(of, hour)
+def _polls(start: datetime, hour: Span, of: list[Period], explained: Explained, count: Count) -> Cell:  # noqa: ARG001
+    due = explained.due(hour)
     missing = due - count.received
     if missing <= 0:
         return Cell(start, due, count.received)

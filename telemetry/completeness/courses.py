@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from devices.edges import microseconds
 from devices.models import Channel
@@ -61,8 +61,9 @@ class Course:
     cells: list[Cell]
     holes: list[Hole] = field(default_factory=list)
 
-    @property
+    @cached_property
     def total(self) -> Cell:
+        """All of it; asked once all of it is known."""
         found = Cell(self.cells[0].start if self.cells else datetime.min.replace(tzinfo=UTC))
         for cell in self.cells:
             found.add(cell)

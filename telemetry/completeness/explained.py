@@ -51,6 +51,7 @@ class Explained:
         self._counted = [gap for gap in mine if gap.missed]
         self._spans = _by_reason(periods, mine)
         self._hours: dict[Span, Hour] = {}
+        self._due: dict[Span, int] = {}
 
     def spans(self, interval: float) -> list[Span]:
         """All time in which something explains that there is no reading.
@@ -64,6 +65,12 @@ class Explained:
             for gap in self._counted
         ]
         return united([*counted, *(span for some in self._spans.values() for span in some)])
+
+    def due(self, hour: Span) -> int:
+        """Polls due in it, of which all channels of an instrument ask."""
+        if hour not in self._due:
+            self._due[hour] = ticks(self._periods, hour)
+        return self._due[hour]
 
     def hour(self, hour: Span) -> Hour:
         """What they explain of it; all channels of an instrument ask the same."""

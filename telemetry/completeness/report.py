@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import groupby
 
 from django.utils.translation import gettext as _
@@ -26,7 +27,7 @@ class Row:
     instrument: Instrument
     courses: Sequence[Course]
 
-    @property
+    @cached_property
     def worst(self) -> Course:
         return min(self.courses, key=_badness)
 
@@ -34,7 +35,7 @@ class Row:
     def total(self) -> Cell:
         return self.worst.total
 
-    @property
+    @cached_property
     def lost(self) -> int:
         """Readings of all channels."""
         return sum(course.total.lost for course in self.courses)
