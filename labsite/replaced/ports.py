@@ -49,7 +49,7 @@ def parse(text: str) -> dict[int, Port]:
     return ports
 
 
-def moved(scope: Mapping[str, Any], ports: Mapping[int, Port], *, https: bool) -> Mapping[str, Any]:
+def moved(scope: dict[str, Any], ports: Mapping[int, Port], *, https: bool) -> dict[str, Any]:
     """A request that came on such a port as one for `/replaced/…`; any other as it is (ASGI 3.0, HTTP)."""
     port = ports.get((scope.get("server") or ("", 0))[1] or 0)
     if port is None or scope["type"] != "http" or scope["path"].startswith(FILES):

@@ -1,5 +1,6 @@
 """The pages as the server draws them, before any script."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -111,7 +112,7 @@ def test_values_are_shown_with_unit_and_age(page: Client) -> None:
     shown = text(page)
     assert f"−1{THIN}234.57" in shown
     assert "°C" in shown
-    assert "0.0 s ago" in shown or "0.1 s ago" in shown
+    assert re.search(r"\d\.\d s ago", shown)
 
 
 @pytest.mark.parametrize(
