@@ -21,7 +21,7 @@ from telemetry.completeness.report import Report, Row
 
 SPANS = {"12h": (timedelta(hours=12), 1), "24h": (timedelta(hours=24), 1), "7d": (timedelta(days=7), 6)}
 USUAL = "24h"
-CHANNELS_MAX = 5_000  # looked at for one page
+CELLS_MAX = 130_000  # hours of channels looked at for one page
 FULL = 0.9995
 HOLES = 5
 
@@ -109,7 +109,7 @@ class Shown:
     span: str
     edge: str
     edges: list[str]
-    report: Report | None  # None: there are too many channels; an edge must be chosen
+    report: Report | None  # None: too much to look at; an edge or less time must be chosen
 
     @property
     def lines(self) -> list[Line]:
@@ -145,5 +145,6 @@ def content(span: str, edge: str, now: datetime) -> Shown:
     if edge:
         found = found.filter(edge__name=edge)
     counted = Channel.objects.filter(instrument__in=found).aggregate(all=Count("id"))
-    made = report.make(found, now - SPANS[span][0], now, now) if counted["all"] <= CHANNELS_MAX else None
+    fits = counted["all"] * (SPANS[span][0] / timedelta(hours=1)) <= CELLS_MAX
+    made = report.make(found, now - SPANS[span][0], now, now) if fits else None
     return Shown(span, edge, edges, made)

@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from devices.models import Cadence, Channel, Edge, Instrument
+from labsite.pages import completeness
 from telemetry import partitions
 from telemetry.models import Gap, Sample
 from tests import factories
@@ -99,6 +100,15 @@ def test_those_of_one_edge(client: Client) -> None:
 
 def test_an_empty_lab_is_told_what_to_do(client: Client) -> None:
     assert "Nothing was due in this time" in shown(client)
+
+
+def test_too_much_for_one_page_is_told_with_a_way_on(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    polled("Bath", range(0), explained=False)
+    monkeypatch.setattr(completeness, "CELLS_MAX", 20)
+    page = shown(client)
+    assert "There are too many channels for one page" in page
+    assert "manage.py completeness --edge NAME" in page
+    assert "Bath" in shown(client, span="12h")
 
 
 def test_who_may_see_it(client: Client) -> None:
