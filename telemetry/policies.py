@@ -7,7 +7,7 @@ true. So the stored readings, each standing until the next, are never further fr
 dead-band; as a line never further than twice that, and on change never at all.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from typing import Final, NamedTuple
@@ -76,11 +76,26 @@ class Point(NamedTuple):
 
     def says(self, other: "Point", band: float) -> bool:
         """Whether it says what the other one says."""
-        if self.quality != other.quality or self.text != other.text:
-            return False
-        if isnan(self.value) or isnan(other.value):
-            return isnan(self.value) and isnan(other.value)
-        return abs(self.value - other.value) <= band
+        is_near = abs(self.value - other.value) <= band or (isnan(self.value) and isnan(other.value))
+        return self.quality == other.quality and self.text == other.text and is_near
+
+
+class Readings(NamedTuple):
+    """Readings of one channel in the order of their times, as lists; `places`: those of their points."""
+
+    times: Sequence[int]
+    values: Sequence[float]
+    qualities: Sequence[int]
+    texts: Sequence[str | None]
+    places: Sequence[int]
+
+    def point(self, index: int) -> Point:
+        times, values, qualities, texts, places = self
+        return Point(times[index], values[index], qualities[index], texts[index], places[index])
+
+    def part(self, rows: slice) -> "Readings":
+        times, values, qualities, texts, places = self
+        return Readings(times[rows], values[rows], qualities[rows], texts[rows], places[rows])
 
 
 @dataclass(slots=True)
@@ -111,40 +126,69 @@ class Sieve:
     counts: dict[int, int] = field(default_factory=dict)
     told_until: int = -1  # what an instrument stamped itself up to here may have been told and counted before
 
-    def walk(self, points: Iterable[Point]) -> None:
-        """In the order of their times."""
-        band, heartbeat = self.policy.band, self.policy.heartbeat
-        stand = self.stand
-        for point in points:
-            last = stand.last
-            if point.quality & Flag.FAR:
-                self.stored.append(point)
-            elif last is not None and point.says(last, band) and point.time - last.time < heartbeat:
-                self._hold(point)
-            else:
-                if stand.held and not (last and point.says(last, band)):
-                    self.release()
-                self.stored.append(point)
-                stand.last, stand.held = point, None
+    def walk(self, readings: Readings) -> None:
+        """What says the same is passed over as a whole: most does."""
+        index, count = 0, len(readings.times)
+        while index < count:
+            end = self._same(readings, index)
+            if end > index:
+                self._hold(readings, index, end)
+            if end < count:
+                self._put(readings.point(end))
+            index = end + 1
 
-    def _hold(self, point: Point) -> None:
-        before = self.stand.held or self.stand.last
-        if before and point.time == before.time and point.says(before, 0.0):
-            return  # the same reading once more
-        self.stand.held = point
-        self.stand.counted = not (point.quality & Flag.INSTRUMENT_TIME and point.time <= self.told_until)
-        self._count(point, 1)
+    def _same(self, readings: Readings, index: int) -> int:
+        """The first from there on that is to be stored."""
+        last = self.stand.last
+        if last is None:
+            return index
+        times, values, qualities, texts, _ = readings
+        until, band = last.time + self.policy.heartbeat, self.policy.band
+        _, value, quality, text, _ = last
+        is_absent = isnan(value)
+        while (
+            index < len(times)
+            and times[index] < until
+            and qualities[index] == quality
+            and texts[index] == text
+            and (abs(values[index] - value) <= band or (is_absent and isnan(values[index])))
+        ):
+            index += 1
+        return index
+
+    def _hold(self, readings: Readings, start: int, end: int) -> None:
+        """But not the same reading once more."""
+        stand = self.stand
+        before = stand.held or stand.last
+        newest = -1
+        for index in range(start, end):
+            time = readings.times[index]
+            if before and time == before.time and readings.point(index).says(before, 0.0):
+                continue
+            newest, before = index, None
+            stand.counted = not (readings.qualities[index] & Flag.INSTRUMENT_TIME and time <= self.told_until)
+            self._count(time, 1)
+        if newest >= 0:
+            stand.held = readings.point(newest)
+
+    def _put(self, point: Point) -> None:
+        if not point.quality & Flag.FAR:
+            last = self.stand.last
+            if self.stand.held and not (last and point.says(last, self.policy.band)):
+                self.release()
+            self.stand.last, self.stand.held = point, None
+        self.stored.append(point)
 
     def release(self) -> None:
         """Store what was held back last."""
         if self.stand.held:
             self.stored.append(self.stand.held)
-            self._count(self.stand.held, -1)
+            self._count(self.stand.held.time, -1)
             self.stand.held = None
 
-    def _count(self, point: Point, by: int) -> None:
+    def _count(self, time: int, by: int) -> None:
         if self.stand.counted:
-            hour = point.time - point.time % HOUR
+            hour = time - time % HOUR
             self.counts[hour] = self.counts.get(hour, 0) + by
 
     def begin_anew(self) -> None:

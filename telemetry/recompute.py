@@ -20,7 +20,7 @@ from telemetry import binary, computed, deliveries, outbox, partitions, policies
 from telemetry.columns import Bools, Columns, Int64s, joined
 from telemetry.computed import Computation, Step
 from telemetry.families import NUMBERS, SAMPLES
-from telemetry.policies import HOUR, Point, Policy, Sieve, Stand
+from telemetry.policies import HOUR, Point, Policy, Readings, Sieve, Stand
 from telemetry.times import microseconds, moment
 
 ROWS = 10_000  # of one input in a chunk
@@ -206,10 +206,9 @@ def _sifted(columns: Columns, stands: Bools, channel: int, policy: Policy, start
     forced = stands | np.isin(columns.time, _forgotten(channel, start))
     lists = (each.tolist() for each in (columns.time, columns.value, columns.quality))
     for place, (time, value, quality) in enumerate(zip(*lists, strict=True)):
-        point = Point(time, value, quality, None, place)
-        sieve.walk([point])
-        if forced[place] and sieve.stand.last is not point:
-            sieve.stand = Stand(point)
+        sieve.walk(Readings([time], [value], [quality], [None], [place]))
+        if forced[place] and not (sieve.stored and sieve.stored[-1].place == place):
+            sieve.stand = Stand(Point(time, value, quality, None, place))
     wanted = forced.copy()
     wanted[[point.place for point in sieve.stored if point.place >= 0]] = True
     return wanted

@@ -9,20 +9,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from itertools import groupby
-from math import isnan, nan
-from operator import itemgetter
-from typing import Any, NamedTuple
+from math import nan
+from typing import NamedTuple
 
 import numpy as np
 from django.db import connection
 
 from devices.models import Channel
-from telemetry import deliveries, outbox, policies, rollups, store
+from telemetry import binary, deliveries, outbox, policies, rollups, store
 from telemetry.beside import StoredVector
 from telemetry.columns import Columns, joined
 from telemetry.models import PolicyState
-from telemetry.policies import Point, Policy, Sieve, Stand
-from telemetry.times import microseconds, moment
+from telemetry.policies import Point, Policy, Readings, Sieve, Stand
+from telemetry.times import moment
 
 # How many were received and not stored; less those that are stored after all.
 COUNT = """
@@ -31,7 +30,27 @@ SELECT * FROM unnest(%s::int4[], %s::timestamptz[], %s::int4[])
 ON CONFLICT (channel_id, bucket) DO UPDATE SET n = unstored.n + EXCLUDED.n
 """
 UNCOUNTED = 1 << 14  # of a held quality as it is kept: that reading is not among those counted
-STATE = ("time", "value", "quality", "text", "held_time", "held_value", "held_quality", "held_text")
+NO_POINT = Point(0, nan, 0, None)
+NONE = joined([])
+
+STANDS = """
+SELECT channel_id, (extract(epoch FROM time) * 1000000)::int8, value, quality, text,
+    (extract(epoch FROM held_time) * 1000000)::int8, held_value, held_quality, held_text
+FROM policy_state WHERE channel_id = ANY(%s)
+"""
+SAVE = """
+INSERT INTO policy_state
+    (channel_id, time, value, quality, text, held_time, held_value, held_quality, held_text)
+SELECT channel_id, time, value, quality, text, nullif(held_time, 'epoch'), held_value, held_quality, held_text
+FROM unnest(
+    %s::int4[], %s::timestamptz[], %s::float8[], %s::int2[], %s::text[],
+    %s::timestamptz[], %s::float8[], %s::int2[], %s::text[]
+) AS r(channel_id, time, value, quality, text, held_time, held_value, held_quality, held_text)
+ON CONFLICT (channel_id) DO UPDATE SET
+    time = EXCLUDED.time, value = EXCLUDED.value, quality = EXCLUDED.quality, text = EXCLUDED.text,
+    held_time = EXCLUDED.held_time, held_value = EXCLUDED.held_value,
+    held_quality = EXCLUDED.held_quality, held_text = EXCLUDED.held_text
+"""
 
 
 class Part(NamedTuple):
@@ -78,44 +97,56 @@ def sift(parts: Sequence[Part], ruling: Mapping[int, Policy]) -> tuple[Columns, 
     ruled[[point.place for sieve in sieves.values() for point in sieve.stored if point.place >= 0]] = False
     chosen = {point.place for sieve in of_vectors.values() for point in sieve.stored}
     return (
-        joined([columns.take(~ruled), *(_before(sieve, number) for number, sieve in sieves.items())]),
+        joined([columns.take(~ruled), _before(sieves)]),
         [each for place, each in enumerate(vectors) if each.channel not in of_vectors or place in chosen],
     )
 
 
-ByChannel = Iterable[tuple[int, list[Point]]]
+ByChannel = Iterable[tuple[int, Readings]]
 
 
 def _walk(sieves: Mapping[int, Sieve], found: ByChannel, part: Part) -> None:
-    for channel, points in found:
+    for channel, readings in found:
         sieve = sieves[channel]
-        if not (part.live and part.follows and points[0].time > sieve.stand.newest):
+        if not (part.live and part.follows and readings.times[0] > sieve.stand.newest):
             sieve.begin_anew()
-        sieve.walk(points)
+        sieve.walk(readings)
         if not part.live:
             sieve.begin_anew()
 
 
 def _points(columns: Columns, channels: Collection[int], place: int) -> ByChannel:
-    """The readings of these channels in the order of their times; `place`: of the first one of all."""
+    """The readings of these channels; `place`: of the first one of all."""
     order = np.lexsort((columns.time, columns.channel))
     order = order[np.isin(columns.channel[order], list(channels))]
     found = columns.take(order)
     texts = [None] * len(found) if found.text is None else found.text.tolist()
-    lists = (each.tolist() for each in (found.time, found.value, found.quality))
-    points = map(Point, *lists, texts, (order + place).tolist())
-    for channel, group in groupby(zip(found.channel.tolist(), points, strict=True), itemgetter(0)):
-        yield channel, [point for _, point in group]
+    lists = found.time.tolist(), found.value.tolist(), found.quality.tolist()
+    return _by_channel(found.channel.tolist(), Readings(*lists, texts, (order + place).tolist()))
 
 
 def _vector_points(vectors: Sequence[StoredVector], channels: Collection[int], place: int) -> ByChannel:
     found = sorted(
-        (vector.channel, Point(vector.time, nan, vector.quality, _digest(vector), number))
+        (vector.channel, vector.time, number, vector)
         for number, vector in enumerate(vectors, place)
         if vector.channel in channels
     )
-    for channel, group in groupby(found, itemgetter(0)):
-        yield channel, [point for _, point in group]
+    readings = Readings(
+        [time for _, time, _, _ in found],
+        [nan] * len(found),
+        [vector.quality for *_, vector in found],
+        [_digest(vector) for *_, vector in found],
+        [number for _, _, number, _ in found],
+    )
+    return _by_channel([channel for channel, *_ in found], readings)
+
+
+def _by_channel(channels: Sequence[int], readings: Readings) -> ByChannel:
+    start = 0
+    for channel, group in groupby(channels):
+        end = start + sum(1 for _ in group)
+        yield channel, readings.part(slice(start, end))
+        start = end
 
 
 def _digest(vector: StoredVector) -> str:
@@ -123,20 +154,29 @@ def _digest(vector: StoredVector) -> str:
     return sha256(f"{vector.values} {vector.labels}".encode()).hexdigest()
 
 
-def _before(sieve: Sieve, channel: int) -> Columns:
+def _before(sieves: Mapping[int, Sieve]) -> Columns:
     """What the parcels before held back, and is to be stored now."""
-    return rows([point for point in sieve.stored if point.place < 0], channel, sieve.policy.family)
+    found = [
+        (point, channel, sieve.policy.family)
+        for channel, sieve in sieves.items()
+        for point in sieve.stored
+        if point.place < 0
+    ]
+    if not found:
+        return NONE
+    points, channels, families = zip(*found, strict=True)
+    return rows(points, channels, families)
 
 
-def rows(points: Sequence[Point], channel: int, family: int) -> Columns:
-    """Readings of a channel as columns."""
+def rows(points: Sequence[Point], channels: Sequence[int], families: Sequence[int]) -> Columns:
+    """Readings as columns."""
     texts = np.array([point.text for point in points], object)
     return Columns(
         np.array([point.time for point in points], np.int64),
         np.array([point.value for point in points], np.float64),
-        np.full(len(points), channel, np.int32),
+        np.array(channels, np.int32),
         np.array([point.quality for point in points], np.int16),
-        np.full(len(points), family, np.int8),
+        np.array(families, np.int8),
         texts if any(text is not None for text in texts) else None,
     )
 
@@ -146,8 +186,11 @@ def rows(points: Sequence[Point], channel: int, family: int) -> Columns:
 
 def stands(channels: Collection[int]) -> dict[int, Stand]:
     """Where the live track stands, of those of these channels of which it is remembered."""
-    found = PolicyState.objects.filter(channel__in=channels).values_list("channel", *STATE)
-    return {channel: _stand(*state) for channel, *state in (found if channels else ())}
+    if not channels:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(STANDS, [list(channels)])
+        return {channel: _stand(*state) for channel, *state in cursor.fetchall()}
 
 
 def _sieves(ruling: Mapping[int, Policy]) -> dict[int, Sieve]:
@@ -155,14 +198,22 @@ def _sieves(ruling: Mapping[int, Policy]) -> dict[int, Sieve]:
     return {channel: Sieve(ruling[channel], known.get(channel, Stand())) for channel in sorted(ruling)}
 
 
-def _stand(*state: Any) -> Stand:
-    time, value, quality, text = state[4:]
-    held = _point(time, value, quality & ~UNCOUNTED, text) if time else None
-    return Stand(_point(*state[:4]), held, counted=not quality & UNCOUNTED)
-
-
-def _point(time: datetime, value: float | None, quality: int, text: str | None) -> Point:
-    return Point(microseconds(time), nan if value is None else value, quality, text)
+def _stand(
+    time: int,
+    value: float | None,
+    quality: int,
+    text: str | None,
+    held_time: int | None,
+    held_value: float | None,
+    held_quality: int,
+    held_text: str | None,
+) -> Stand:
+    last = Point(time, nan if value is None else value, quality, text)
+    if held_time is None:
+        return Stand(last)
+    held = nan if held_value is None else held_value
+    is_counted = not held_quality & UNCOUNTED
+    return Stand(last, Point(held_time, held, held_quality & ~UNCOUNTED, held_text), is_counted)
 
 
 def forget(channels: Collection[int]) -> None:
@@ -182,7 +233,7 @@ def release(channel: Channel, now: datetime) -> None:
     for number, stand in known.items():
         sieve = Sieve(found[number], stand)
         sieve.begin_anew()
-        stored = store.store(store.judged(_before(sieve, number), now))
+        stored = store.store(store.judged(_before({number: sieve}), now))
         rollups.mark(stored, turn.closing)
         if turn.feeds:
             outbox.put(stored, [], [], [], now)
@@ -191,28 +242,32 @@ def release(channel: Channel, now: datetime) -> None:
 
 
 def _save(sieves: Mapping[int, Sieve]) -> None:
+    """A vector that was held back is too large to be kept."""
     forget([channel for channel, sieve in sieves.items() if sieve.stand.last is None])
-    PolicyState.objects.bulk_create(
-        [_state(channel, sieve) for channel, sieve in sieves.items() if sieve.stand.last],
-        update_conflicts=True,
-        unique_fields=["channel"],
-        update_fields=STATE,
-    )
+    kept = {channel: sieve for channel, sieve in sieves.items() if sieve.stand.last is not None}
+    if not kept:
+        return
+    last = [sieve.stand.last for sieve in kept.values()]
+    held = [None if sieve.policy.vector else _marked(sieve.stand) for sieve in kept.values()]
+    with binary.cursor() as cursor:
+        cursor.execute(SAVE, [binary.Ints(np.array(list(kept), np.int32)), *_arrays(last), *_arrays(held)])
 
 
-def _state(channel: int, sieve: Sieve) -> PolicyState:
-    """A vector that was held back is too large to be kept here."""
-    last = sieve.stand.last
-    held = None if sieve.policy.vector else sieve.stand.held
-    fields = dict(zip(STATE[:4], _fields(last), strict=True)) if last else {}
-    if held:
-        marked = held if sieve.stand.counted else held._replace(quality=held.quality | UNCOUNTED)
-        fields |= dict(zip(STATE[4:], _fields(marked), strict=True))
-    return PolicyState(channel_id=channel, **fields)
+def _marked(stand: Stand) -> Point | None:
+    if stand.held is None or stand.counted:
+        return stand.held
+    return stand.held._replace(quality=stand.held.quality | UNCOUNTED)
 
 
-def _fields(point: Point) -> tuple[Any, ...]:
-    return moment(point.time), None if isnan(point.value) else point.value, point.quality, point.text
+def _arrays(points: Sequence[Point | None]) -> list[object]:
+    """Times, values, qualities and texts; the epoch where there is none."""
+    found = [point or NO_POINT for point in points]
+    return [
+        binary.Times(np.array([point.time for point in found], np.int64)),
+        binary.Floats(np.array([point.value for point in found], np.float64)),
+        binary.Shorts(np.array([point.quality for point in found], np.int16)),
+        [point.text for point in found],
+    ]
 
 
 def _count(sieves: Mapping[int, Sieve]) -> None:

@@ -93,7 +93,7 @@ def test_what_something_is_computed_from_is_not_deleted(browser: Client, bath: I
 def test_what_is_stored_is_computed_again(browser: Client, bath: Instrument, raw: Channel) -> None:
     made = derived(bath, "double", "ch0.temperature * 2")
     before = microseconds(timezone.now() - timedelta(seconds=90))
-    store(rows([Point(before + n, 21.0, 0, None) for n in range(5)], raw.pk, 0))
+    store(rows([Point(before + n, 21.0, 0, None) for n in range(5)], [raw.pk] * 5, [0] * 5))
     body = {"action": "compute_again", "_selected_action": [str(made.pk)]}
     assert "0 values changed, 5 added" in browser.post(COMPUTED, body, follow=True).content.decode()
     assert Sample.objects.filter(channel_id=made.pk, value=42.0).count() == 5

@@ -155,7 +155,7 @@ def test_a_formula_is_tried_on_the_latest_readings(api: APIClient, bath: Instrum
 def test_what_is_stored_is_computed_again(api: APIClient, bath: Instrument, raw: Channel) -> None:
     made = derived(bath, "double", "ch0.temperature * 2")
     before = microseconds(timezone.now() - timedelta(seconds=90))
-    store(rows([Point(before + n, 21.0, 0, None) for n in range(5)], raw.pk, 0))
+    store(rows([Point(before + n, 21.0, 0, None) for n in range(5)], [raw.pk] * 5, [0] * 5))
     url = f"{COMPUTED}{made.pk}/recompute/"
     nothing = {"changed": 0, "same": 0, "left": 0, "next": None}
     assert api.post(url, {"dry_run": True}).json() == {**nothing, "added": 5}
