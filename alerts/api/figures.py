@@ -3,7 +3,6 @@
 from datetime import timedelta
 from typing import Any
 
-from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, viewsets
 from rest_framework.exceptions import ValidationError
@@ -13,7 +12,7 @@ from rest_framework.response import Response
 from alerts import statistics
 from alerts.api.words import PriorityField
 from devices.filters import check_parameters
-from telemetry.parameters import asked, time_of, up_to
+from telemetry.parameters import TIMES, asked, span_asked, up_to
 
 DEFAULT_SPAN = timedelta(days=30)  # for which the standard wants figures at least
 SPAN_MOST = timedelta(days=400)
@@ -77,17 +76,14 @@ class StatisticsViewSet(viewsets.ViewSet):
     @extend_schema(
         responses=StatisticsSerializer,
         parameters=[
-            OpenApiParameter(
-                "from", str, description="ISO 8601 or ms since 1970 (UTC); 30 days before `to` if left out"
-            ),
+            OpenApiParameter("from", str, description=f"{TIMES}; 30 days before `to` if left out"),
             OpenApiParameter("to", str, description="Until before this time; now if left out"),
             OpenApiParameter("operators", int, description="How many share the alarms; 1 if left out"),
         ],
     )
     def list(self, request: Request) -> Response:
         check_parameters(request, ("from", "to", "operators"))
-        end = asked(request, "to", time_of, timezone.now())
-        start = asked(request, "from", time_of, end - DEFAULT_SPAN)
+        start, end = span_asked(request, DEFAULT_SPAN)
         operators = asked(request, "operators", up_to(OPERATORS_MOST), 1)
         if not timedelta(0) < end - start <= SPAN_MOST:
             raise ValidationError({"from": [f"It must be before `to`, by {SPAN_MOST.days} days at most."]})

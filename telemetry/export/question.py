@@ -102,7 +102,7 @@ class Question:
         return [Column(f"{name} {word}", kind) for word in ("min", "mean", "max")]
 
 
-TIME = Column("time", Kind.TIME, "UTC: of a minute or an hour its beginning")
+TIME = Column("time", Kind.TIME, "ISO 8601 in UTC: of a minute or an hour its beginning")
 WHOSE = [
     Column("channel", Kind.COUNT, "the channel's id"),
     Column("instrument", Kind.TEXT, "the instrument's name"),

@@ -28,7 +28,7 @@ ROWS = 1000  # that COPY gives one by one and are handed on together
 CANCEL_S = 1.0
 
 SETTINGS = """
-SET TIME ZONE 'UTC'; SET datestyle = 'ISO'; SET work_mem = '32MB';
+SET TIME ZONE 'UTC'; SET datestyle = 'ISO'; SET work_mem = '32MB'; SET jit = off;
 SET enable_sort = off; SET enable_bitmapscan = off; SET enable_seqscan = off
 """  # rows come in the order of the key: nothing is sorted, and the first one comes at once
 

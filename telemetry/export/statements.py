@@ -17,7 +17,6 @@ LONG_SPANS = {Resolution.MINUTE: timedelta(days=28), Resolution.HOUR: timedelta(
 WIDE_SPANS = {Resolution.RAW: timedelta(days=1), **LONG_SPANS}
 
 COPY = "COPY ({}) TO STDOUT (FORMAT csv)"
-TIME = "translate({}::text, ' ', 'T')"  # ISO 8601 in the session's zone, UTC
 QUALITY = "CASE s.quality & 3 {} END".format(
     " ".join(f"WHEN {quality.value} THEN '{quality.name.lower()}'" for quality in Quality)
 )
@@ -27,23 +26,23 @@ FLAGS = "CASE WHEN s.quality >= {} THEN concat_ws(' ', {}) END".format(
     min(Flag).value, ", ".join(FLAG.format(flag, str(flag.name).lower()) for flag in Flag)
 )
 READINGS = """
-SELECT {time}, {whose}, {element} s.value, {quality}, {flags}, {text} FROM samples AS s
+SELECT s.time, {whose}, {element} s.value, {quality}, {flags}, {text} FROM samples AS s
 WHERE s.channel_id = {channel} AND s.time >= {start} AND s.time < {end} ORDER BY s.time
 """
 ELEMENTS = """
-SELECT {time}, {whose}, {label}, e.value, {quality}, {flags}, NULL FROM vector_samples AS s
+SELECT s.time, {whose}, {label}, e.value, {quality}, {flags}, NULL FROM vector_samples AS s
 CROSS JOIN LATERAL unnest(s."values") WITH ORDINALITY AS e(value, place)
 WHERE s.channel_id = {channel} AND s.time >= {start} AND s.time < {end} ORDER BY s.time, e.place
 """
 ROLLED = """
-SELECT {time}, {whose}, n, bad, low, mean, high, last, {text} FROM ({buckets}) AS b ORDER BY b.bucket
+SELECT b.bucket, {whose}, n, bad, low, mean, high, last, {text} FROM ({buckets}) AS b ORDER BY b.bucket
 """
 WIDE = """
-SELECT {time}, {columns} FROM samples AS s
+SELECT s.time, {columns} FROM samples AS s
 WHERE s.channel_id = ANY({channels}::int4[]) AND s.time >= {start} AND s.time < {end}
 GROUP BY s.time ORDER BY s.time
 """
-WIDE_ROLLED = "SELECT {time}, {columns} FROM ({buckets}) AS b GROUP BY b.bucket ORDER BY b.bucket"
+WIDE_ROLLED = "SELECT b.bucket, {columns} FROM ({buckets}) AS b GROUP BY b.bucket ORDER BY b.bucket"
 
 FORMS = {"text": series.TEXTS, "vector": series.VECTORS}
 
@@ -67,7 +66,6 @@ def _long(question: Question, published: Published, *, escape: bool) -> Iterator
         if question.resolution is Resolution.RAW:
             form = ELEMENTS if channel.kind == "vector" else READINGS
             yield sql.SQL(form).format(
-                time=_time("s.time"),
                 whose=whose,
                 element=sql.SQL("NULL," if question.has_vectors else ""),
                 label=_text("coalesce(s.labels[e.place], (e.place - 1)::text)", escape=escape),
@@ -82,7 +80,6 @@ def _long(question: Question, published: Published, *, escape: bool) -> Iterator
         for start, end in spans(first, last, LONG_SPANS[question.resolution]):
             asked = _asked(question, [channel.pk], start, end, published)
             yield sql.SQL(ROLLED).format(
-                time=_time("b.bucket"),
                 whose=whose,
                 text=_text("b.text", escape=escape),
                 buckets=series.buckets(asked, FORMS.get(channel.kind, series.STATES)),
@@ -94,7 +91,6 @@ def _wide(question: Question, published: Published, *, escape: bool) -> Iterator
     for start, end in spans(first, last, WIDE_SPANS[question.resolution]):
         if question.resolution is Resolution.RAW:
             yield sql.SQL(WIDE).format(
-                time=_time("s.time"),
                 columns=sql.SQL(", ").join(
                     column for channel in question.channels for column in _cells(channel, escape=escape)
                 ),
@@ -104,7 +100,6 @@ def _wide(question: Question, published: Published, *, escape: bool) -> Iterator
             )
         else:
             yield sql.SQL(WIDE_ROLLED).format(
-                time=_time("b.bucket"),
                 columns=sql.SQL(", ").join(
                     column for channel in question.channels for column in _rolled(channel, escape=escape)
                 ),
@@ -160,10 +155,6 @@ def _text(expression: str, *, escape: bool) -> sql.Composable:
     return sql.SQL("CASE WHEN {0} ~ {1} THEN '''' || {0} ELSE {0} END").format(
         sql.SQL(expression), sql.Literal(f"^[{FORMULAS.replace('-', '')}-]")
     )
-
-
-def _time(expression: str) -> sql.Composed:
-    return sql.SQL(TIME).format(sql.SQL(expression))
 
 
 def spans(start: datetime, end: datetime, length: timedelta) -> Iterator[tuple[datetime, datetime]]:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
 from devices.models import Channel
 from telemetry import partitions
@@ -176,7 +176,8 @@ def _fill(series: dict[int, Series], asked: Asked) -> None:
     for number, each in series.items():
         by_form[each.form].append(number)
     for form, numbers in by_form.items():
-        with connection.cursor() as cursor:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL jit = off")  # many tables look worth compiling; that takes longer
             cursor.execute(statements.told(replace(asked, channels=numbers), form))
             rows: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
             for number, *bucket in cursor.fetchall():

@@ -84,7 +84,9 @@ WHERE h.bucket < {end} AND r.bucket >= {start} AND r.bucket < {end} AND NOT EXIS
 """
 READINGS = """
 SELECT channel_id, time AS at, ({fit})::int AS n, ((quality & 3) = 2)::int AS bad,
-    number AS low, number AS high, number AS total, number AS last, text
+    number AS low, number AS high,
+    CASE WHEN number IS NOT NULL THEN least(greatest(number, -1e300), 1e300) END AS total, -- which stays one
+    number AS last, text
 FROM (SELECT s.channel_id, s.time, s.quality, {number} AS number, {text} AS text FROM {source}) AS reading
 """
 OF_TIME = "{table} AS s WHERE s.channel_id = ANY({channels}) AND s.time >= {start} AND s.time < {end}"

@@ -252,6 +252,27 @@ def test_the_latest_reading_says_how_far_to_trust_it(api: APIClient) -> None:
     assert api.get(f"/api/v1/latest/{good.pk}/").json()["key"] == good.key
 
 
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("instrument_name=Bath 1", 1),
+        ("edge=bench", 1),
+        ("edge=local", 1),
+        ("tag=cold", 1),
+        ("tag=col", 0),
+        ("key=ch1.temperature", 2),
+        ("key=x", 0),
+        ("tag=cold&edge=local", 0),
+    ],
+)
+def test_latest_readings_are_found_by_what_they_are_of(api: APIClient, query: str, found: int) -> None:
+    bench = factories.edge("bench")
+    for name, fields in (("Bath 1", {}), ("Bath 2", {"edge": bench, "tags": ["cold", "room-3"]})):
+        instrument = factories.instrument(name, **fields)
+        latest(instrument.channels.get(key="ch1.temperature"))
+    assert len(api.get(f"/api/v1/latest/?{query}").json()["results"]) == found
+
+
 @pytest.mark.parametrize("path", ["edges", "instruments", "channels", "latest"])
 def test_lists_keep_to_their_query_budget(
     api: APIClient, path: str, django_assert_max_num_queries: DjangoAssertNumQueries

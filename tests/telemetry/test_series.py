@@ -105,6 +105,20 @@ def test_without_any_roll_ups_readings_say_it_all() -> None:
         assert columns(each) == [pytest.approx(bucket) for bucket in said]
 
 
+def test_a_mean_of_whatever_numbers_there_are_is_a_number() -> None:
+    channel = instrument(edge(), keys=("a",)).channels.select_related("instrument").get()
+    partitions.ensure([partitions.holding("sample", NOW.date())])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO sample (time, value, channel_id, quality)"
+            " SELECT %s - n * interval '1 s', 1.7e308, %s, 0 FROM generate_series(1, 60) AS n",
+            [NOW, channel.pk],
+        )
+    (each,) = series.ask([channel], NOW - MINUTE, NOW, NOW, 10).series
+    assert each.high == [1.7e308] * 6
+    assert all(mean is not None and mean > 1e299 for mean in each.mean)
+
+
 # ---- vectors
 
 

@@ -21,7 +21,7 @@ URL = "/api/v1/series/"
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 NOON_MS = 1_795_262_400_000
 MINUTE: dict[str, Any] = {"from": "2026-11-21T12:00:00Z", "to": "2026-11-21T12:01:00Z"}
-QUERY_BUDGET = 8  # session, user, channels, what stands, what is expected, two forms, gaps
+QUERY_BUDGET = 14  # session, user, channels, what stands, what is expected, four for each form, gaps
 
 
 @pytest.fixture
