@@ -19,6 +19,7 @@ from devices.readings import Flag
 from telemetry.families import NUMBERS
 from telemetry.models import StoragePolicy
 
+FAR, OWN_TIME = int(Flag.FAR), int(Flag.INSTRUMENT_TIME)  # an enum's own arithmetic takes ten times as long
 SECOND: Final = 1_000_000
 HOUR: Final = 3600 * SECOND
 
@@ -166,13 +167,13 @@ class Sieve:
             if before and time == before.time and readings.point(index).says(before, 0.0):
                 continue
             newest, before = index, None
-            stand.counted = not (readings.qualities[index] & Flag.INSTRUMENT_TIME and time <= self.told_until)
+            stand.counted = not (readings.qualities[index] & OWN_TIME and time <= self.told_until)
             self._count(time, 1)
         if newest >= 0:
             stand.held = readings.point(newest)
 
     def _put(self, point: Point) -> None:
-        if not point.quality & Flag.FAR:
+        if not point.quality & FAR:
             last = self.stand.last
             if self.stand.held and not (last and point.says(last, self.policy.band)):
                 self.release()

@@ -13,7 +13,6 @@ from math import nan
 from typing import NamedTuple
 
 import numpy as np
-from django.db import connection
 
 from devices.models import Channel
 from telemetry import binary, deliveries, outbox, policies, rollups, store
@@ -21,12 +20,12 @@ from telemetry.beside import StoredVector
 from telemetry.columns import Columns, joined
 from telemetry.models import PolicyState
 from telemetry.policies import Point, Policy, Readings, Sieve, Stand
-from telemetry.times import moment
 
 # How many were received and not stored; less those that are stored after all.
 COUNT = """
 INSERT INTO unstored (channel_id, bucket, n)
-SELECT * FROM unnest(%s::int4[], %s::timestamptz[], %s::int4[])
+SELECT * FROM unnest(%s::int4[], %s::timestamptz[], %s::int4[]) AS r(channel_id, bucket, n)
+ORDER BY channel_id, bucket
 ON CONFLICT (channel_id, bucket) DO UPDATE SET n = unstored.n + EXCLUDED.n
 """
 UNCOUNTED = 1 << 14  # of a held quality as it is kept: that reading is not among those counted
@@ -188,8 +187,8 @@ def stands(channels: Collection[int]) -> dict[int, Stand]:
     """Where the live track stands, of those of these channels of which it is remembered."""
     if not channels:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(STANDS, [list(channels)])
+    with binary.cursor() as cursor:
+        cursor.execute(STANDS, [binary.Ints(np.array(list(channels), np.int32))], binary=True)
         return {channel: _stand(*state) for channel, *state in cursor.fetchall()}
 
 
@@ -260,23 +259,25 @@ def _marked(stand: Stand) -> Point | None:
 
 
 def _arrays(points: Sequence[Point | None]) -> list[object]:
-    """Times, values, qualities and texts; the epoch where there is none."""
+    """Times, values, qualities and texts; the epoch where there is none. No texts at all: unnest fills up."""
     found = [point or NO_POINT for point in points]
+    texts = [point.text for point in found]
     return [
         binary.Times(np.array([point.time for point in found], np.int64)),
         binary.Floats(np.array([point.value for point in found], np.float64)),
         binary.Shorts(np.array([point.quality for point in found], np.int16)),
-        [point.text for point in found],
+        texts if any(text is not None for text in texts) else [],
     ]
 
 
 def _count(sieves: Mapping[int, Sieve]) -> None:
-    counts = [
-        (channel, moment(hour), count)
+    found = [
+        (channel, hour, count)
         for channel, sieve in sieves.items()
-        for hour, count in sorted(sieve.counts.items())
+        for hour, count in sieve.counts.items()
         if count
     ]
-    if counts:
-        with connection.cursor() as cursor:
-            cursor.execute(COUNT, [list(column) for column in zip(*counts, strict=True)])
+    if found:
+        channel, hour, count = np.array(found, np.int64).T
+        with binary.cursor() as cursor:
+            cursor.execute(COUNT, [binary.Ints(channel), binary.Times(hour), binary.Ints(count)])

@@ -16,7 +16,7 @@ from devices.models import Channel  # noqa: E402 - after the settings
 from telemetry.models import Calibration, ComputedChannel, StoragePolicy  # noqa: E402
 from tests.benchmarks.ingest_runs import LOADS, Lab, Load, labsite  # noqa: E402
 
-FORMULA = "dew_point(channel_0, channel_1 + 40) + channel_2 ** 2"
+FORMULA = "max(channel_0, channel_1) + 0 * dew_point(channel_0, channel_1 + 40)"
 
 
 def nothing(_lab: Lab) -> None:
