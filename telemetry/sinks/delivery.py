@@ -19,10 +19,11 @@ class Kept(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A point that the server does not take, with its words."""
+    """A point that the server does not take, with its words; `count`: or so many, which were not found."""
 
     line: str
     words: str
+    count: int = 1
 
 
 @dataclass(slots=True)
@@ -43,9 +44,12 @@ class Delivery:
     def deliver(self, lines: Sequence[str]) -> int:
         """Write all of them; returns how many were taken. The others are in `refused` then. Raises Kept."""
         before = len(self.refused)
-        for start in range(0, len(lines), self.most):
-            self._deliver(lines[start : start + self.most])
-        return len(lines) - (len(self.refused) - before)
+        start = 0
+        while start < len(lines):
+            part = lines[start : start + self.most]  # which may become less on the way
+            self._deliver(part)
+            start += len(part)
+        return len(lines) - sum(each.count for each in self.refused[before:])
 
     def _deliver(self, lines: Sequence[str]) -> None:
         waiting = [lines]
@@ -74,7 +78,8 @@ class Delivery:
             self._taken = True
             self._searches += 1
             if self._searches > SEARCHES_MOST:
-                self.refused.append(Refused(f"{part[0]} … one or more of {len(part)}", outcome.words))
+                count = max(outcome.dropped, 1)
+                self.refused.append(Refused(f"{part[0]} … {count} of {len(part)}", outcome.words, count))
                 return []
         middle = len(part) // 2
         return [part[:middle], part[middle:]]

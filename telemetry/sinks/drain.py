@@ -175,7 +175,8 @@ def set_aside(sink: Sink, refused: list[Refused]) -> None:
     """Keep some of what was refused, for people to look at."""
     if not refused:
         return
-    logger.warning("sink %s refused %d points, such as this: %s", sink, len(refused), refused[0].words)
+    count = sum(each.count for each in refused)
+    logger.warning("sink %s refused %d points, such as this: %s", sink, count, refused[0].words)
     SetAside.objects.bulk_create(
         SetAside(sink=sink, line=each.line[:LINE_MOST], reason=each.words)
         for each in refused[:ASIDE_OF_A_BATCH]

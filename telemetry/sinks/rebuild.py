@@ -199,7 +199,7 @@ class Rebuild:
             else:
                 break
         self.points += taken
-        self.refused += len(self._delivery.refused)
+        self.refused += sum(each.count for each in self._delivery.refused)
         drain.set_aside(self.sink, self._delivery.refused)
         self._delivery.refused.clear()
         if taken:
