@@ -18,7 +18,7 @@ class Kept(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class BadPoint:
     """A point that the server does not take, with its words; `count`: or so many, which were not found."""
 
     line: str
@@ -36,7 +36,7 @@ class Delivery:
     write: Callable[[Sequence[str]], Outcome]
     make_database: Callable[[], Outcome]
     most: int
-    refused: list[Refused] = field(default_factory=list)
+    refused: list[BadPoint] = field(default_factory=list)
     _taken: bool = False  # any point: a bad request is then the fault of others
     _made: bool = False
     _searches: int = 0
@@ -70,7 +70,7 @@ class Delivery:
         if outcome.verdict is Verdict.DOUBTED and not self._is_of_points(part):
             raise Kept(outcome.words)
         if len(part) == 1 or outcome.dropped == len(part):
-            self.refused += [Refused(line, outcome.words) for line in part]
+            self.refused += [BadPoint(line, outcome.words) for line in part]
             return []
         if outcome.verdict is Verdict.TOO_LARGE:
             self.most = min(self.most, (len(part) + 1) // 2)
@@ -79,7 +79,7 @@ class Delivery:
             self._searches += 1
             if self._searches > SEARCHES_MOST:
                 count = max(outcome.dropped, 1)
-                self.refused.append(Refused(f"{part[0]} … {count} of {len(part)}", outcome.words, count))
+                self.refused.append(BadPoint(f"{part[0]} … {count} of {len(part)}", outcome.words, count))
                 return []
         middle = len(part) // 2
         return [part[:middle], part[middle:]]

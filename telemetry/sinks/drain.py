@@ -20,7 +20,7 @@ from telemetry.models import SetAside, Sink
 from telemetry.outbox import Position, Row
 from telemetry.sinks import told
 from telemetry.sinks.client import Client
-from telemetry.sinks.delivery import Delivery, Kept, Refused
+from telemetry.sinks.delivery import BadPoint, Delivery, Kept
 from telemetry.sinks.directory import Directory
 from telemetry.sinks.outcome import wait_after
 from telemetry.sinks.schemas import form
@@ -140,7 +140,7 @@ class Batch:
 
     rows: list[Row]
     lines: list[str]
-    refused: list[Refused]
+    refused: list[BadPoint]
     taken: int = 0
 
     @property
@@ -171,7 +171,7 @@ def _passed(sink: Sink, batch: Batch) -> bool:
     return True
 
 
-def set_aside(sink: Sink, refused: list[Refused]) -> None:
+def set_aside(sink: Sink, refused: list[BadPoint]) -> None:
     """Keep some of what was refused, for people to look at."""
     if not refused:
         return

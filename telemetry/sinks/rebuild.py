@@ -27,7 +27,7 @@ from telemetry.models import Event, Sink
 from telemetry.outbox import Position
 from telemetry.sinks import drain, schemas
 from telemetry.sinks.client import Client
-from telemetry.sinks.delivery import Delivery, Kept
+from telemetry.sinks.delivery import BadPoint, Delivery, Kept
 from telemetry.sinks.directory import Directory, about
 from telemetry.sinks.outcome import wait_after
 from telemetry.sinks.told import RunNamed, Told, near
@@ -110,6 +110,7 @@ class Rebuild:
         self._directory = Directory()
         self._delivery = Delivery(self._client.write, self._client.make_database, sink.batch_size)
         self._lines: list[str] = []
+        self._aside: list[BadPoint] = []
         self.points = self.refused = 0
 
     def fill(self, start: datetime | None, end: datetime | None) -> Filled:
@@ -176,7 +177,7 @@ class Rebuild:
 
     def _write(self, told: Told) -> None:
         points = schemas.form(told, self.sink, self._directory)
-        self._delivery.refused += points.refused
+        self._aside += points.refused
         self._lines += points.lines
         if len(self._lines) >= self.sink.batch_size:
             self._flush()
@@ -199,8 +200,9 @@ class Rebuild:
             else:
                 break
         self.points += taken
-        self.refused += sum(each.count for each in self._delivery.refused)
-        drain.set_aside(self.sink, self._delivery.refused)
+        refused, self._aside = [*self._aside, *self._delivery.refused], []
+        self.refused += sum(each.count for each in refused)
+        drain.set_aside(self.sink, refused)
         self._delivery.refused.clear()
         if taken:
             Sink.objects.filter(pk=self.sink.pk).update(points=F("points") + taken)

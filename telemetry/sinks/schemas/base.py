@@ -7,7 +7,7 @@ from typing import NamedTuple
 from devices.readings import Quality
 from telemetry.columns import Columns
 from telemetry.models import Sink
-from telemetry.sinks.delivery import Refused
+from telemetry.sinks.delivery import BadPoint
 from telemetry.sinks.directory import About
 from telemetry.sinks.lines import head, line
 
@@ -20,7 +20,7 @@ class Points:
     """Points as lines, and what cannot be one, with the reason."""
 
     lines: list[str] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
+    refused: list[BadPoint] = field(default_factory=list)
 
 
 class Place(NamedTuple):

@@ -16,7 +16,7 @@ from devices.models import Run
 from telemetry.beside import StoredEvent, StoredVector
 from telemetry.models import Sink
 from telemetry.sinks import lines
-from telemetry.sinks.delivery import Refused
+from telemetry.sinks.delivery import BadPoint
 from telemetry.sinks.directory import About, Directory, Source
 from telemetry.sinks.schemas.base import NS, QUALITY_CLASS, Points, named
 from telemetry.sinks.told import Told, apart, labels_of, values_of
@@ -83,7 +83,7 @@ def _vector(vector: StoredVector, sink: Sink, directory: Directory, points: Poin
         return
     if vector.length > VALUES_MOST:
         points.refused.append(
-            Refused(f"{of} {vector.time * NS}", f"{vector.length} values: more than {VALUES_MOST}")
+            BadPoint(f"{of} {vector.time * NS}", f"{vector.length} values: more than {VALUES_MOST}")
         )
         return
     for label, value in zip(labels_of(vector), values_of(vector), strict=True):

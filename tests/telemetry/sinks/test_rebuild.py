@@ -16,7 +16,7 @@ from devices.services import OPERATOR
 from devices.wire import Batch, EventRow, RunRow, VectorRow
 from labsite import pipeline
 from telemetry import outbox
-from telemetry.models import Sink
+from telemetry.models import SetAside, Sink
 from telemetry.outbox import Position
 from telemetry.sinks import editing, rebuild
 from telemetry.sinks.drain import Drain
@@ -153,6 +153,20 @@ def test_it_takes_little_memory_at_once(bath: Instrument, monkeypatch: pytest.Mo
         command("copy")
         assert len(server.taken) == 95
         assert max(len(lines) for _, _, lines in server.requests) <= 7
+
+
+def test_what_is_refused_is_counted_and_kept_for_people(bath: Instrument) -> None:
+    """By the server, and what cannot be points at all."""
+    with Scripted(each(Answer(400, "partial write: points beyond retention policy dropped=2"))) as server:
+        sink(server.url)
+        stored(bath, "a", [1.0, 2.0])
+        far_too_long = VectorRow(0, "wells", now_us(), [0.0] * 2001, labels=-1)
+        long = Batch(instruments=[str(bath.pk)], keysets=[], rows=[], values=[], vectors=[far_too_long])
+        pipeline.ingest(bath.edge, parcel(long, spool=new_spool()), timezone.now())
+        assert "0 points written, 3 refused" in command("copy")
+        reasons = sorted(SetAside.objects.values_list("reason", flat=True))
+        assert reasons[0] == "2001 values: more than 2000"
+        assert len(reasons) == 3
 
 
 def test_a_run_is_one_point_that_tells_how_it_stands(bath: Instrument) -> None:
