@@ -77,7 +77,7 @@ class Lane(threading.Thread):
 
 
 class Feeder(threading.Thread):
-    """Start it, and stop it with `stop`, which waits for what is under way."""
+    """Start it, and stop it with `stop`, which waits a little for what is under way."""
 
     def __init__(self) -> None:
         super().__init__(name="sinks", daemon=True)
@@ -97,8 +97,11 @@ class Feeder(threading.Thread):
         self._let_go()
         connection.close()
 
-    def stop(self, within: float = 3.0) -> None:
+    def stop(self, within: float = 1.5) -> None:
+        """What hangs for longer than that is given up: what it has written is written again."""
         self.ended.set()
+        for lane in list(self.lanes.values()):
+            lane.stop()
         end = time.monotonic() + within
         for thread in (self, *self.lanes.values()):
             thread.join(max(end - time.monotonic(), 0.0))
