@@ -280,13 +280,19 @@ class LatestSerializer(serializers.Serializer[Latest]):
         }
 
 
+TOLD_OF_LATEST = (
+    *("time", "value", "quality", "text", "seen_at", "stored_at"),
+    *("channel__key", "channel__unit", "channel__instrument", "channel__instrument__name"),
+)
+
+
 class LatestViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Latest]):
     """Each channel's newest reading, by order of arrival; of one that cannot be read the last, as bad."""
 
     queryset = (
         Latest.objects.filter(channel__instrument__retired_at=None)
         .select_related("channel__instrument")
-        .defer("channel__instrument__options", "channel__label")
+        .only(*TOLD_OF_LATEST)
     )
     serializer_class = LatestSerializer
     filterset_class = LatestFilter

@@ -9,7 +9,7 @@ from pyarrow import csv, parquet
 
 from telemetry.export.question import Column, Kind
 
-BLOCK = 8 << 20  # bytes of CSV that become one group of rows
+BLOCK = 4 << 20  # bytes of CSV that become one group of rows
 TYPES = {
     Kind.TIME: pa.timestamp("us", tz="UTC"),
     Kind.TEXT: pa.string(),

@@ -174,15 +174,17 @@ def exported(lab: Lab, form: str, least: float) -> None:
     question = export.Question(channels, lab.since, lab.now, form)
     list(export.Running(export.Question(channels, lab.now, lab.now, form), lab.now))  # what it loads is there
     before = most = process.memory_info().rss / 1e6
-    size, started = 0, time.perf_counter()
+    size, cpu, started = 0, time.process_time(), time.perf_counter()
     for number, part in enumerate(export.Running(question, lab.now)):
         size += len(part)
         if number % 50 == 0:
             most = max(most, process.memory_info().rss / 1e6)
-    taken, baseline = time.perf_counter() - started, copied(lab)
+    taken, cpu = time.perf_counter() - started, time.process_time() - cpu
+    baseline = copied(lab)
     count = round((lab.now - lab.since).total_seconds()) * CHANNELS
     report(
         f"export, {form}", count / taken, "rows/s", f">= {least:.0f}", met=count / taken >= least,
+        cpu_us_per_row=1e6 * cpu / count,
         rows=count, megabytes=size / 1e6, rss_before_mb=before, rss_most_mb=most,
         baseline_rows_per_second=count / baseline, ratio=baseline / taken,
     )  # fmt: skip
@@ -194,7 +196,7 @@ def main(readings: int) -> None:
     course(lab, "a year", timedelta(days=365), 100, BARE_YEAR)
     latest()
     exported(lab, "csv", 200_000)
-    exported(lab, "parquet", 200_000)
+    exported(lab, "parquet", 100_000)
 
 
 if __name__ == "__main__":
