@@ -63,7 +63,7 @@ test-faults: venv-dev
 	$(PY) -m pytest -m "long or not long" --timeout=7200 $(if $(PYTEST),$(PYTEST),tests/faults)
 
 # One JSON line per figure.
-BENCHMARKS ?= cadence hung holding streams ingest backlog end_to_end orders alarms memory rollups history sinks
+BENCHMARKS ?= cadence hung holding streams ingest computed backlog end_to_end orders alarms memory rollups history sinks
 bench: venv-dev
 	@for name in $(BENCHMARKS); do $(PY) -m tests.benchmarks.$$name || exit 1; done
 

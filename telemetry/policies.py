@@ -9,15 +9,17 @@ dead-band; as a line never further than twice that, and on change never at all.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from math import isnan
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import QuerySet
 
 from devices.readings import Flag
 from telemetry.families import NUMBERS
-from telemetry.models import StoragePolicy
+from telemetry.models import StoragePolicy, Unstored
 
 FAR, OWN_TIME = int(Flag.FAR), int(Flag.INSTRUMENT_TIME)  # an enum's own arithmetic takes ten times as long
 SECOND: Final = 1_000_000
@@ -61,6 +63,11 @@ def ruled(edge: int) -> list[str]:
     """The instruments that this edge ever had and that have channels with a policy."""
     rows = StoragePolicy.objects.filter(channel__instrument__assignments__edge=edge)
     return [str(instrument) for instrument in rows.values_list("channel__instrument", flat=True).distinct()]
+
+
+def forget_old(now: datetime) -> None:
+    """Counts of hours whose roll-ups are gone."""
+    Unstored.objects.filter(bucket__lt=now - timedelta(days=settings.HOUR_RETENTION_DAYS)).delete()
 
 
 # ---- the arithmetic

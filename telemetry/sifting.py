@@ -6,6 +6,7 @@ begins anew.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from itertools import groupby
@@ -19,7 +20,7 @@ from telemetry import binary, deliveries, outbox, policies, rollups, store
 from telemetry.beside import StoredVector
 from telemetry.columns import Columns, joined
 from telemetry.models import PolicyState
-from telemetry.policies import Point, Policy, Readings, Sieve, Stand
+from telemetry.policies import FAR, OWN_TIME, Point, Policy, Readings, Sieve, Stand
 
 # How many were received and not stored; less those that are stored after all.
 COUNT = """
@@ -51,6 +52,27 @@ ON CONFLICT (channel_id) DO UPDATE SET
     held_quality = EXCLUDED.held_quality, held_text = EXCLUDED.held_text
 """
 
+# Of channels with one reading: those that say what the last stored one said are held back and counted.
+HOLD = """
+WITH held AS (
+    UPDATE policy_state AS s
+    SET held_time = r.time, held_value = r.value, held_quality = r.quality, held_text = NULL
+    FROM unnest(%s::timestamptz[], %s::float8[], %s::int4[], %s::int2[], %s::float8[], %s::float8[])
+        WITH ORDINALITY AS r(time, value, channel_id, quality, band, heartbeat, n)
+    WHERE s.channel_id = r.channel_id AND s.quality = r.quality AND s.text IS NULL
+        AND (abs(r.value - s.value) <= r.band OR (r.value IS NULL AND s.value IS NULL))
+        AND r.time > coalesce(s.held_time, s.time)
+        AND r.time < s.time + r.heartbeat * interval '1 microsecond'
+    RETURNING s.channel_id, r.time, r.n
+), counted AS (
+    INSERT INTO unstored (channel_id, bucket, n)
+    SELECT channel_id, date_trunc('hour', time, 'UTC'), 1 FROM held ORDER BY channel_id
+    ON CONFLICT (channel_id, bucket) DO UPDATE SET n = unstored.n + 1
+)
+SELECT n - 1 FROM held
+"""
+FEW = 32  # channels that are not worth a statement of their own
+
 
 class Part(NamedTuple):
     """What batches brought that came one after the other without a hole.
@@ -73,6 +95,8 @@ class Part(NamedTuple):
 
 def sift(parts: Sequence[Part], ruling: Mapping[int, Policy]) -> tuple[Columns, list[StoredVector]]:
     """What of it is to be stored, with what was held back before and is to be now; moves the states."""
+    if len(parts) == 1 and parts[0].live and parts[0].follows:
+        parts = [parts[0]._replace(columns=_without_the_same(parts[0].columns, ruling))]
     columns = joined([part.columns for part in parts])
     vectors = [vector for part in parts for vector in part.vectors]
     if not ruling:
@@ -99,6 +123,28 @@ def sift(parts: Sequence[Part], ruling: Mapping[int, Policy]) -> tuple[Columns, 
         joined([columns.take(~ruled), _before(sieves)]),
         [each for place, each in enumerate(vectors) if each.channel not in of_vectors or place in chosen],
     )
+
+
+def _without_the_same(columns: Columns, ruling: Mapping[int, Policy]) -> Columns:
+    """Most of what comes live is one reading a channel, and says the same: that is held back here, without a
+    look at each."""
+    numbers, first, count = np.unique(columns.channel, return_index=True, return_counts=True)
+    single = np.zeros(len(columns), np.bool_)
+    single[first[(count == 1) & np.isin(numbers, list(ruling))]] = True
+    single &= (columns.quality & (FAR | OWN_TIME)) == 0
+    if columns.text is not None:
+        single &= ~columns.has_text
+    if single.sum() < FEW:
+        return columns
+    found = columns.take(single)
+    bands, heartbeats = zip(*(ruling[number][:2] for number in found.channel.tolist()), strict=True)
+    limits = [binary.Floats(np.array(each, np.float64)) for each in (bands, heartbeats)]
+    with binary.cursor() as cursor:
+        cursor.execute(HOLD, [*binary.arrays(replace(found, text=None)), *limits])
+        held = [number for (number,) in cursor.fetchall()]
+    stays = np.ones(len(columns), np.bool_)
+    stays[np.flatnonzero(single)[held]] = False
+    return columns.take(stays)
 
 
 ByChannel = Iterable[tuple[int, Readings]]

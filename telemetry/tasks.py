@@ -4,7 +4,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from devices import trials
-from telemetry import events, partitions, rollups, runs
+from telemetry import events, partitions, policies, rollups, runs
 from telemetry.sinks import pruning
 
 
@@ -20,6 +20,7 @@ def keep_partitions() -> None:
     partitions.drop_expired(now)
     events.drop_expired(now)
     runs.drop_expired(now)
+    policies.forget_old(now)
     trials.forget_old(now)
 
 

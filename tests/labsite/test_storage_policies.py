@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pytest
+from django.conf import settings as configured
 from django.db import OperationalError, transaction
 from hypothesis import HealthCheck, given, settings, strategies as st
 
@@ -15,7 +16,7 @@ from devices.models import Channel, Edge, Instrument, Latest
 from devices.readings import Flag, Quality
 from devices.wire import Batch, VectorRow
 from labsite import pipeline
-from telemetry import latest, rollups
+from telemetry import latest, policies, rollups, sifting
 from telemetry.models import PolicyState, RejectedBatch, Sample, StoragePolicy, Unstored, VectorSample
 from tests.telemetry.factories import NOW, at, batch, edge, instrument, moment, new_spool, parcel
 
@@ -100,6 +101,18 @@ def test_on_change_only_what_differs_is_stored(bench: Edge, bath: Instrument) ->
     assert unstored(channel) == 1
 
 
+def test_many_channels_at_once_are_as_one(bench: Edge) -> None:
+    keys = [f"k{number}" for number in range(2 * sifting.FEW)]
+    bath = instrument(bench, keys=keys)
+    channels = [policy(bath, band=0.5, heartbeat=3.0, key=key) for key in keys]
+    for first, value in enumerate([1.0, 1.5, 1.2, 1.2, 3.0, 3.0], 1):
+        row = Batch([str(bath.pk)], [keys], [0, 0, at(-60 + first)], [value] * len(keys))
+        pipeline.ingest(bench, parcel(row, first=first), NOW)
+    for channel in channels:
+        assert stored(channel) == [(-59, 1.0), (-56, 1.2), (-55, 3.0)]
+        assert unstored(channel) == 3
+
+
 def test_after_a_heartbeat_a_reading_is_stored_though_nothing_changed(bench: Edge, bath: Instrument) -> None:
     channel = policy(bath, heartbeat=3.0)
     for first in range(1, 9):
@@ -171,6 +184,14 @@ def test_sinks_and_roll_ups_hear_of_what_is_stored(
     monkeypatch.setattr(rollups, "mark", lambda columns, closing: heard.append(len(columns)))
     told(bench, bath, [1.0, 1.1, 1.2, 5.0])
     assert heard == [3, 0]
+
+
+def test_counts_are_kept_as_long_as_hours_are(bench: Edge, bath: Instrument) -> None:
+    channel = policy(bath)
+    for days in (0, configured.HOUR_RETENTION_DAYS - 1, configured.HOUR_RETENTION_DAYS + 1):
+        Unstored.objects.create(channel=channel, bucket=NOW - timedelta(days=days), n=1)
+    policies.forget_old(NOW)
+    assert unstored(channel) == 2
 
 
 # ---- where it stands
@@ -286,6 +307,7 @@ SERIES = st.lists(st.one_of(st.none(), VALUES), min_size=4, max_size=24)
     chance=st.randoms(use_true_random=False),
 )
 def test_a_chart_of_what_is_stored_is_true_to_every_reading(
+    monkeypatch: pytest.MonkeyPatch,
     series: list[Reading | None],
     other: list[Reading | None],
     band: float,
@@ -293,6 +315,7 @@ def test_a_chart_of_what_is_stored_is_true_to_every_reading(
     chance: random.Random,
 ) -> None:
     """Batches of two channels in any order, in any bundles, on either track, some of them again."""
+    monkeypatch.setattr(sifting, "FEW", chance.choice((1, 100)))
     with transaction.atomic():
         bench = edge()
         bath = instrument(bench)
