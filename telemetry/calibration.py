@@ -31,8 +31,10 @@ class Polynomial(NamedTuple):
 
     def of(self, raw: Floats) -> tuple[Floats, Bools]:
         """True values, and which of them are uncertain: none."""
-        value = np.polynomial.polynomial.polyval(raw, self.coefficients)
-        return value.astype(np.float64), np.zeros(len(raw), np.bool_)
+        value = np.full(len(raw), self.coefficients[-1])
+        for coefficient in self.coefficients[-2::-1]:  # Horner's scheme
+            value = value * raw + coefficient
+        return value, np.zeros(len(raw), np.bool_)
 
 
 class Table(NamedTuple):
@@ -63,7 +65,7 @@ class Calibrations:
         """True values by the calibration that holds at each time, and which of them are uncertain."""
         holding = np.searchsorted(self.since, time, side="right") - 1
         with np.errstate(all="ignore"):
-            if len(holding) and (first := int(holding[0])) >= 0 and (holding == first).all():
+            if len(holding) and (first := int(holding.min())) == int(holding.max()) >= 0:
                 return self.curves[first].of(raw)
             value, uncertain = raw.copy(), holding < 0
             for number in np.unique(holding[holding >= 0]).tolist():
