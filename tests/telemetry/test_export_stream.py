@@ -19,9 +19,8 @@ from tests.telemetry.factories import batch, edge, instrument, parcel
 from tests.waiting import until
 from tests.web import Web, cookies
 
-ROWS = (
-    400_000  # more than fit the buffers between PostgreSQL and a client, and what is spare in the web process
-)
+# More than fit the buffers between PostgreSQL and a client, and what is spare in the web process.
+ROWS = 600_000
 DAY = datetime(2026, 11, 20, tzinfo=UTC)
 SPAN = {"from": "2026-11-20", "to": "2026-11-30"}
 SPARE_MB = 20.0
