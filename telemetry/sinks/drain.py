@@ -74,11 +74,9 @@ class Drain:
         try:
             self._write(sink, batch)
         except Kept as kept:
-            self._ahead.clear()
             return Next(at=_failed(sink, kept, timezone.now()))
-        if not _passed(sink, batch):
-            self._ahead.clear()
-        self._at = batch.end
+        if _passed(sink, batch):
+            self._at = batch.end
         return Next(at_once=bool(self._ahead), at=now + timedelta(seconds=sink.flush_interval))
 
     def close(self) -> None:
@@ -92,6 +90,7 @@ class Drain:
         position = Position(int(sink.at_xid), sink.at_id)
         if not self._ahead or self._at != position:
             self._ahead = deque(outbox.following(position, ROWS, BYTES))
+        self._at = None  # until what is taken now has gone: whatever happens to it, it is read again
         if outbox.is_lost(position):
             _lost(sink)
             return None

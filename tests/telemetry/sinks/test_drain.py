@@ -301,6 +301,23 @@ def test_killed_between_the_write_and_the_position_the_same_points_go_again(
         assert len(first) == 3
 
 
+def test_what_breaks_in_between_is_read_again(bath: Instrument, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same drain, which has read ahead."""
+    with Scripted(each(Answer(204))) as server:
+        copy = sink(server.url, batch_size=1)
+        for number in range(4):
+            stored(bath, "a", [float(number)])
+        drain = Drain(copy.pk)
+        drain.step(timezone.now())
+        with monkeypatch.context() as patch:
+            patch.setattr("telemetry.sinks.drain._passed", lambda *args: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                drain.step(timezone.now())
+        server.taken.clear()
+        assert drained(copy, drain).points == 4
+        assert [line.split("value=")[1].split(" ")[0] for line in server.taken] == ["1", "2", "3"]
+
+
 def test_of_two_that_feed_one_sink_only_one_moves_it(bath: Instrument) -> None:
     def other_is_faster(lines: list[str], headers: dict[str, str]) -> Answer:
         (row,) = outbox.following(outbox.Position(0, 0), 10, 10**6)
