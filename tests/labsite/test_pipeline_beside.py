@@ -17,7 +17,7 @@ from devices.readings import Event as ToldEvent, Flag, Quality, Run as ToldRun, 
 from devices.wire import Batch, EventRow, Parcel, RunRow, VectorRow, as_text
 from labsite import pipeline
 from telemetry import partitions, tasks
-from telemetry.models import Event, RejectedBatch, VectorSample, VectorSampleDemo, VectorSampleFar
+from telemetry.models import Event, RejectedBatch, RollupMark, VectorSample, VectorSampleDemo, VectorSampleFar
 from tests.telemetry.factories import NOW, at, batch, edge, instrument, moment, new_spool, parcel
 
 pytestmark = pytest.mark.django_db
@@ -115,6 +115,10 @@ def test_old_vectors_get_partitions_and_those_kept_long_enough_go(bench: Edge, q
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_inherits WHERE inhparent = 'vector_sample'::regclass")
         assert cursor.fetchone()[0] >= 2
+    partitions.drop_expired(NOW)
+    assert [found[0] for found in vectors()] == days  # not rolled up yet
+    for width in ("minute", "hour"):
+        RollupMark.objects.create(width=width, closing=NOW, published=NOW)
     partitions.drop_expired(NOW)
     assert [found[0] for found in vectors()] == days[1:]
 
