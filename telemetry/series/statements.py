@@ -99,7 +99,7 @@ WHERE s.time >= {start} AND s.time < {end}
 BUCKETS = """
 SELECT channel_id, {bucket} AS bucket, sum(n)::int8 AS n, sum(bad)::int8 AS bad, min(low) AS low,
     max(high) AS high, sum(total) / nullif(sum(n), 0) AS mean, {last} AS last, {text} AS text
-FROM ({parts}) AS part GROUP BY 1, 2
+FROM ({parts}) AS part GROUP BY 1, 2 HAVING sum(n + bad) > 0
 """
 TOLD = """
 SELECT channel_id, date_part('epoch', bucket) * 1000, n, bad, low, high, mean, last, text

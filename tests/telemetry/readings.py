@@ -100,7 +100,8 @@ class Readings:
         for reading in sorted(self.all):
             if reading[2] == channel.pk and start <= reading[0] < end:
                 by_bucket[start + (reading[0] - start) // width * width].append(reading)
-        return [self._bucket(channel, at, found) for at, found in sorted(by_bucket.items())]
+        told = [self._bucket(channel, at, found) for at, found in sorted(by_bucket.items())]
+        return [bucket for bucket in told if bucket[1] + bucket[2]]
 
     def _bucket(self, channel: Channel, at: datetime, found: list[tuple[Any, ...]]) -> tuple[Any, ...]:
         fit = [reading for reading in found if reading[3] & 3 != Quality.BAD]

@@ -110,9 +110,9 @@ def test_one_element_of_vectors_is_asked_by_its_label(api: APIClient) -> None:
             [NOON, wells.pk, 0, [1.5, None], ["A1", "A2"]],
         )
     of = {"channel": wells.pk, **MINUTE}
-    for element, expected in (({"label": "A1"}, 1.5), ({"index": 0}, 1.5), ({"index": 1}, None)):
+    for element, expected in (({"label": "A1"}, [1.5]), ({"index": 0}, [1.5]), ({"index": 1}, [])):
         (one,) = api.get(URL, {**of, **element}).json()["series"]
-        assert one["max"] == [expected]
+        assert one["max"] == expected
     (whole,) = api.get(URL, of).json()["series"]
     assert (whole["n"], whole["newest"], "max" in whole) == ([1], NOON_MS, False)
 
