@@ -12,16 +12,20 @@ from telemetry.times import moment
 MINUTE_US = 60_000_000
 HOUR_US = 3_600_000_000
 
-ALL = "SELECT id, %(low)s::timestamptz, %(high)s::timestamptz, false, false FROM devices_channel"
+ALL = """
+SELECT id, %(low)s::timestamptz, %(high)s::timestamptz, false, false, kind = 'text' FROM devices_channel
+"""
 LATE = """
-SELECT channel_id, low, low + %(width)s * interval '1 microsecond', true, stands
+SELECT channel_id, low, low + %(width)s * interval '1 microsecond', true, stands,
+    coalesce((SELECT kind = 'text' FROM devices_channel WHERE id = channel_id), false)
 FROM unnest(%(channel)s::int4[], %(low)s::timestamptz[], %(stands)s::bool[]) AS late(channel_id, low, stands)
 """
 
-# The buckets of one channel in one span of time. An infinity is no number; a sum stays one in any case.
+# The buckets of one channel in one span of time. An infinity is no number; a sum stays one in any case. A
+# text without a number counts only where `words` are what the channel says.
 OF_READINGS = """
 SELECT date_bin('1 minute', time, timestamptz '2000-01-01 00:00+00') AS bucket,
-    (count(*) FILTER (WHERE value IS NOT NULL OR text IS NOT NULL OR vector))::int4 AS n,
+    (count(*) FILTER (WHERE value IS NOT NULL OR vector OR (s.words AND text IS NOT NULL)))::int4 AS n,
     (count(*) FILTER (WHERE bad))::int4 AS bad,
     min(value) AS min, max(value) AS max,
     sum(least(greatest(value, -1e300), 1e300)) FILTER (WHERE value IS NOT NULL) AS sum,
@@ -48,7 +52,7 @@ FROM rollup_minute WHERE channel_id = s.channel_id AND bucket >= s.low AND bucke
 # One channel after the other by its key. What has nothing to say has no row. A row that `stands` is of
 # readings that are no longer there. Returned: rows whose buckets have become empty.
 COMPUTE = """
-WITH span(channel_id, low, high, again, stands) AS ({spans}), fresh AS (
+WITH span(channel_id, low, high, again, stands, words) AS ({spans}), fresh AS (
     SELECT s.channel_id, coalesce(b.bucket, s.low) AS bucket,
         coalesce(b.n, 0) AS n, coalesce(b.bad, 0) AS bad, b.min, b.max, b.sum, b.last, b.text,
         s.stands, coalesce(old.is_there, false) AS is_there

@@ -83,6 +83,7 @@ def test_an_infinity_is_no_number(bath: Instrument) -> None:
 
 
 def test_of_texts_the_last_one_is_said_and_of_vectors_how_many_there_were(bath: Instrument) -> None:
+    bath.channels.filter(key="a").update(kind="text")
     words = [("idle", 0), ("running", 0), ("broken pipe", 2)]
     deliver(
         bath,
@@ -96,6 +97,12 @@ def test_of_texts_the_last_one_is_said_and_of_vectors_how_many_there_were(bath: 
         assert told is not None
         assert (told.text, *numbers(told)) == ("running", 2, 1, None, None, None, None)
         assert numbers(row(width, key="wells")) == (1, 1, None, None, None, None)
+
+
+def test_words_instead_of_a_number_do_not_count_among_numbers(bath: Instrument) -> None:
+    deliver(bath, Told("a", MINUTE, 4.0), Told("a", MINUTE + 1, "warming up", 1))
+    rollups.roll_up(NOW)
+    assert numbers(row(RollupMinute)) == (1, 0, 4.0, 4.0, 4.0, 4.0)
 
 
 # ---- when

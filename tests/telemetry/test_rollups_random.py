@@ -41,6 +41,7 @@ class Lab:
         self.chance = random.Random(seed)
         self.edge = edge()
         self.instrument = instrument(self.edge, keys=("number", "word", "seldom"))
+        self.instrument.channels.filter(key="word").update(kind="text")
         self.spool = new_spool()
         self.told: list[Told] = []
 
