@@ -87,6 +87,7 @@ def test_killed_in_mid_flow_and_restarted_every_point_is_there_once(
                     victoria.start()
         until(lambda: is_fed(one, 4000), 30, "influxdb is fed")
         until(lambda: is_fed(two, 4000), 30, "victoria-metrics is fed")
+        until(lambda: influx.count() >= 4000, 10, "influxdb shows all that it has taken")
         rows = influx.ask("SELECT value FROM thermostat")
         assert sorted(row["value"] for row in rows) == [float(number) for number in range(4000)]
         # VictoriaMetrics writes what it has taken to its disk a second later; what it lost so is filled in.
