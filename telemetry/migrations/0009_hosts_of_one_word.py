@@ -10,6 +10,8 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name="sink",
             name="url",
-            field=models.CharField(help_text="Such as http://influx.lab:8086", max_length=300, verbose_name="URL"),
+            field=models.CharField(
+                help_text="Such as http://influx.lab:8086", max_length=300, verbose_name="URL"
+            ),
         ),
     ]

@@ -376,7 +376,7 @@ async def test_access_that_is_not_given_is_a_matter_for_people(
 
 async def test_access_that_somebody_else_holds_is_tried_again() -> None:
     async with machine("denied") as (door, _, _):
-        with pytest.raises(InUse, match="somebody else has access to himself.*ExclusiveAccessGiven"):
+        with pytest.raises(InUse, match=r"somebody else has access to himself.*ExclusiveAccessGiven"):
             async with Edge().session(door):
                 pass
 

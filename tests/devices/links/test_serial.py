@@ -204,9 +204,7 @@ async def test_a_port_in_use_by_another_program_is_named(plug: Plug) -> None:
     ) as other:
         assert other.stdout is not None
         assert await asyncio.to_thread(other.stdout.readline) == b"open\n"
-        with pytest.raises(
-            InUse, match=f"^serial://{plug.path}: another program has this port open"
-        ) as told:
+        with pytest.raises(InUse, match=f"^serial://{plug.path}: another program has this port open") as told:
             await links.connect(links.check(f"serial://{plug.path}"), 2.0)
         assert "\n" not in str(told.value)
         other.communicate(b"\n")
