@@ -14,7 +14,6 @@ from django.db import connection
 
 from devices.models import PUSH_EDGE
 from devices.readings import AWAY, GapReason
-from telemetry.intake import NamedGap
 
 HEARD_WITHIN = timedelta(seconds=15)  # an edge that is at work says something every few seconds
 TOLD_WITHIN = timedelta(seconds=90)  # one that grows is told again every 30 s
@@ -94,6 +93,17 @@ WHERE (%(start)s::timestamptz IS NULL OR x."end" >= %(start)s)
     AND (%(before)s::timestamptz IS NULL OR (x.start, x.ref) < (%(before)s, %(before_ref)s))
 ORDER BY x.start DESC, x.ref DESC LIMIT %(limit)s
 """.format(gaps=" UNION ALL ".join((STORED, OUT_OF_SERVICE, SILENT, ON_ITS_WAY)))
+
+
+class NamedGap(NamedTuple):
+    """A gap as it is stored. `instrument` None: all of the edge."""
+
+    instrument: str | None
+    key: str
+    start: datetime
+    end: datetime
+    reason: str
+    missed: int
 
 
 class FoundGap(NamedTuple):

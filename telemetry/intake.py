@@ -2,8 +2,6 @@
 and why. Writes nothing but the channels it is the first to name."""
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,22 +10,12 @@ from devices.readings import Flag
 from devices.wire import Batch, Gap, Malformed
 from telemetry.beside import Beside, beside
 from telemetry.columns import Bools, Columns, Int64s, Layout, joined, layout, qualities, texts, values
+from telemetry.gaps import NamedGap
 from telemetry.roster import Known, Roster
 from telemetry.times import TIME_MAX, moment
 
 COUNT_MAX = 0x7FFFFFFF
 NONE = joined([])
-
-
-class NamedGap(NamedTuple):
-    """A gap as it is stored. `instrument` None: all of the edge."""
-
-    instrument: str | None
-    key: str
-    start: datetime
-    end: datetime
-    reason: str
-    missed: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from devices.edges import microseconds
 from devices.models import Instrument
 from devices.readings import AWAY, Quality
 from telemetry.columns import Columns
-from telemetry.intake import NamedGap
+from telemetry.gaps import NamedGap
 from telemetry.times import moment
 
 QUALITY_MASK = 3

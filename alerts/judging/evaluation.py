@@ -25,7 +25,7 @@ from devices.edges import microseconds
 from devices.readings import Flag
 from telemetry.columns import Columns
 from telemetry.events import NewEvent
-from telemetry.intake import NamedGap
+from telemetry.gaps import NamedGap
 from telemetry.runs import RunChange
 from telemetry.times import moment
 

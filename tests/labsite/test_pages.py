@@ -379,19 +379,22 @@ def test_a_run_under_way_is_on_the_card_and_on_the_page(page: Client) -> None:
         **run,
     )
     Run.objects.create(
-        instrument=channel.instrument, key="r1", state="failed", **(run | {"title": "", "fields": {}})
+        instrument=channel.instrument,
+        key="other-run",
+        state="failed",
+        **(run | {"title": "", "fields": {}}),
     )
     card = text(page)
     assert "Running · Plate &lt;7&gt;" in card
     assert 'max="100" value="30"' in card
-    assert "r1" not in card
+    assert "other-run" not in card
     shown = text(page, reverse("instrument", args=[channel.instrument_id]))
     for wanted in ("Plate &lt;7&gt;", ">30 %<", "for 4 min 00 s", ">cycle<", ">12<", ">mean error<"):
         assert wanted in shown
     assert ">Failed<" in shown
-    Run.objects.filter(key="r1").update(state="running", told_at=now - timedelta(hours=1))
+    Run.objects.filter(key="other-run").update(state="running", told_at=now - timedelta(hours=1))
     assert ">Lost sight of<" in text(page, reverse("beside", args=[channel.instrument_id]))
-    assert shown.index("Plate &lt;7&gt;") < shown.index("<b>r1</b>")
+    assert shown.index("Plate &lt;7&gt;") < shown.index("<b>other-run</b>")
 
 
 def test_the_latest_ten_events_are_shown(page: Client) -> None:

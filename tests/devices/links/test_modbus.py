@@ -275,11 +275,11 @@ def test_no_bytes_by_tcp_do_harm(chunks: list[bytes]) -> None:
 def test_much_noise_takes_little_time() -> None:
     take = rtu_answer(rtu("05 03 0064 0040"), 128)
     received = bytearray()
-    before = time.monotonic()
+    before = time.process_time()
     for _ in range(100):
         received += b"\x05\x03\x80" * 400
         take(received)
-    assert time.monotonic() - before < 3
+    assert time.process_time() - before < 3
 
 
 # ---- ports
