@@ -18,20 +18,7 @@ from alerts.judging.evaluation import News
 from devices.models import PUSH_EDGE, Edge
 from devices.readings import Flag
 from devices.wire import Batch, Malformed, Parcel, as_bytes, unpack
-from telemetry import (
-    deliveries,
-    events,
-    gaps,
-    latest,
-    outbox,
-    policies,
-    rollups,
-    roster,
-    runs,
-    sifting,
-    store,
-    vectors,
-)
+from telemetry import deliveries, events, gaps, latest, outbox, rollups, roster, runs, store, vectors
 from telemetry.beside import NOTHING, Beside, StoredEvent, StoredRun, StoredVector
 from telemetry.columns import Columns, joined
 from telemetry.deliveries import Turn
@@ -40,7 +27,8 @@ from telemetry.intake import Intake, intake
 from telemetry.models import RejectedBatch
 from telemetry.roster import Roster
 from telemetry.runs import RunChange
-from telemetry.sifting import Part
+from telemetry.thinning import policies, sifting
+from telemetry.thinning.sifting import Part
 
 LIVE = "live"
 SHIFT_MAX = 1 << 53  # µs; 285 years

@@ -23,11 +23,12 @@ from devices.errors import ConfigurationError, Refused
 from devices.models import Channel, Instrument, Latest
 from devices.readings import Quality
 from devices.services import RETENTION, Operator, Person, require_staff
-from telemetry import calibration as curves, computed as computing, recompute as again, sifting
-from telemetry.formulas import FormulaError, parse
+from telemetry.computing import calibration as curves, computed as computing, recompute as again
+from telemetry.computing.formulas import FormulaError, parse
+from telemetry.computing.recompute import Again
 from telemetry.models import AnySample, Calibration, ComputedChannel, StoragePolicy
-from telemetry.recompute import Again
 from telemetry.roster import KEY_LENGTH_MAX, usable
+from telemetry.thinning import sifting
 
 CALIBRATED = ".calibrated"  # behind the key of the raw channel
 NUMBERS = ("float", "int", "bool")  # kinds of channels that can be computed with

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.models import Assignment, Channel, Instrument
-from telemetry import computed, policies
 from telemetry.columns import Bools, Int64s
-from telemetry.computed import Computation
+from telemetry.computing import computed
+from telemetry.computing.computed import Computation
 from telemetry.families import NUMBERS
-from telemetry.policies import Policy
+from telemetry.thinning import policies
+from telemetry.thinning.policies import Policy
 
 CHANNELS_MAX = 500  # of one instrument, so that a driver gone wrong cannot fill the tables
 KEY_LENGTH_MAX = 100

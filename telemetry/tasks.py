@@ -4,8 +4,9 @@ from celery import shared_task
 from django.utils import timezone
 
 from devices import trials
-from telemetry import events, partitions, policies, rollups, runs
+from telemetry import events, partitions, rollups, runs
 from telemetry.sinks import pruning
+from telemetry.thinning import policies
 
 
 @shared_task(name="telemetry.keep_partitions", ignore_result=True)

@@ -34,8 +34,8 @@ from devices.lab_file.tables import suggestion
 from devices.models import Channel, Instrument
 from devices.services import Person
 from telemetry import defining
+from telemetry.computing.formulas import FormulaError, parse
 from telemetry.defining import CALIBRATED
-from telemetry.formulas import FormulaError, parse
 from telemetry.models import Calibration, ComputedChannel, StoragePolicy
 
 ALL = "all"  # the mode of a channel without a policy

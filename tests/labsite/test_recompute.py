@@ -12,7 +12,9 @@ from django.db import connection, connections, transaction
 from devices.errors import Refused
 from devices.models import Assignment, Channel, Edge, Instrument
 from labsite import pipeline
-from telemetry import deliveries, outbox, recompute
+from telemetry import deliveries, outbox
+from telemetry.computing import recompute
+from telemetry.computing.recompute import Again
 from telemetry.models import (
     ComputedChannel,
     DirtyBucket,
@@ -23,7 +25,6 @@ from telemetry.models import (
     Sink,
     StoragePolicy,
 )
-from telemetry.recompute import Again
 from tests.labsite.test_computed import calibrated, derived, rows, stored
 from tests.labsite.test_storage_policies import unstored
 from tests.telemetry.factories import NOW, edge, instrument, moment, parcel

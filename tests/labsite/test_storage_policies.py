@@ -16,8 +16,9 @@ from devices.models import Channel, Edge, Instrument, Latest
 from devices.readings import Flag, Quality
 from devices.wire import Batch, VectorRow
 from labsite import pipeline
-from telemetry import latest, policies, rollups, sifting
+from telemetry import latest, rollups
 from telemetry.models import PolicyState, RejectedBatch, Sample, StoragePolicy, Unstored, VectorSample
+from telemetry.thinning import policies, sifting
 from tests.telemetry.factories import NOW, at, batch, edge, instrument, moment, new_spool, parcel
 
 pytestmark = pytest.mark.django_db

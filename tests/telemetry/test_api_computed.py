@@ -12,9 +12,9 @@ from devices.models import Channel, Instrument, Latest
 from devices.services import OPERATOR
 from telemetry import defining
 from telemetry.models import Calibration, ComputedChannel, Sample, StoragePolicy
-from telemetry.policies import Point
-from telemetry.sifting import rows
 from telemetry.store import store
+from telemetry.thinning.policies import Point
+from telemetry.thinning.sifting import rows
 from telemetry.times import microseconds
 from tests import factories
 from tests.factories import client, person, token_client

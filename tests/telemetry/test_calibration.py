@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from telemetry.calibration import Calibrations, NumbersError, curve
+from telemetry.computing.calibration import Calibrations, NumbersError, curve
 
 
 def true(kind: str, numbers: Any, *raw: float) -> tuple[list[float], list[bool]]:

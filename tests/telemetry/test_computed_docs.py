@@ -14,11 +14,11 @@ from devices.conformance.declared import unit_fault
 from devices.models import Channel
 from devices.services import OPERATOR
 from labsite import lab_file
-from telemetry.formulas import FUNCTIONS
+from telemetry.computing.formulas import FUNCTIONS
 from telemetry.models import Calibration, Sample, StoragePolicy
-from telemetry.policies import Point
-from telemetry.sifting import rows
 from telemetry.store import store
+from telemetry.thinning.policies import Point
+from telemetry.thinning.sifting import rows
 from telemetry.times import microseconds
 from tests import factories
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from telemetry.formulas import DEPTH_MAX, KEYS_MAX, LENGTH_MAX, FormulaError, parse
+from telemetry.computing.formulas import DEPTH_MAX, KEYS_MAX, LENGTH_MAX, FormulaError, parse
 
 VALUES = {
     "a": 2.0,

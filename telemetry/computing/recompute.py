@@ -16,11 +16,13 @@ from psycopg import sql
 
 from devices.errors import Refused
 from devices.models import Assignment, Channel
-from telemetry import binary, computed, deliveries, outbox, partitions, policies, rollups, sifting, store
+from telemetry import binary, deliveries, outbox, partitions, rollups, store
 from telemetry.columns import Bools, Columns, Int64s, joined
-from telemetry.computed import Computation, Step
+from telemetry.computing import computed
+from telemetry.computing.computed import Computation, Step
 from telemetry.families import NUMBERS, SAMPLES
-from telemetry.policies import HOUR, Point, Policy, Readings, Sieve, Stand
+from telemetry.thinning import policies, sifting
+from telemetry.thinning.policies import HOUR, Point, Policy, Readings, Sieve, Stand
 from telemetry.times import microseconds, moment
 
 ROWS = 10_000  # of one input in a chunk

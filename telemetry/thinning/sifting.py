@@ -16,11 +16,12 @@ from typing import NamedTuple
 import numpy as np
 
 from devices.models import Channel
-from telemetry import binary, deliveries, outbox, policies, rollups, store
+from telemetry import binary, deliveries, outbox, rollups, store
 from telemetry.beside import StoredVector
 from telemetry.columns import Columns, joined
 from telemetry.models import PolicyState
-from telemetry.policies import FAR, OWN_TIME, Point, Policy, Readings, Sieve, Stand
+from telemetry.thinning import policies
+from telemetry.thinning.policies import FAR, OWN_TIME, Point, Policy, Readings, Sieve, Stand
 
 # How many were received and not stored; less those that are stored after all.
 COUNT = """

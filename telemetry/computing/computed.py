@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from devices.models import Channel
 from devices.readings import Quality
-from telemetry.calibration import Calibrations, NumbersError, curve
 from telemetry.columns import Bools, Columns, Int64s, joined
+from telemetry.computing.calibration import Calibrations, NumbersError, curve
+from telemetry.computing.formulas import Floats, Formula, parse
 from telemetry.families import NUMBERS
-from telemetry.formulas import Floats, Formula, parse
 from telemetry.models import Calibration, ComputedChannel
 from telemetry.times import microseconds
 

@@ -1,0 +1,1 @@
+"""Channels that are computed from others: by formulas, by calibrations, at ingest and again afterwards."""
