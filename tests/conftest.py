@@ -27,7 +27,7 @@ FOR_TESTS = {"LABSITE_TEST_DATABASE_URL", "LABSITE_OUTAGE_S", "LABSITE_SEED"}
 for name in [name for name in os.environ if name.startswith("LABSITE_") and name not in FOR_TESTS]:
     del os.environ[name]
 GIVEN_DATABASE = os.environ.get("LABSITE_TEST_DATABASE_URL", "")
-POSTGRES = None if GIVEN_DATABASE else Postgres(FOLDER / "postgres", lasting=False)
+POSTGRES = None if GIVEN_DATABASE else Postgres(FOLDER / "postgres")
 REDIS = Redis(FOLDER / "redis")
 
 os.environ["LABSITE_DATA"] = str(FOLDER / "data")

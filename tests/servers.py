@@ -118,20 +118,14 @@ class Server(Process):
 
 
 class Postgres(Server):
-    """A PostgreSQL of its own: `url()`, `start`, `stop`, `restart`, `kill`.
-
-    `lasting`: as the product runs it; else it does not wait for the disk, and is lost with the machine.
-    """
+    """A PostgreSQL of its own: `url()`, `start`, `stop`, `restart`, `kill`."""
 
     stop_signal = signal.SIGINT
     death_signal = "SIGQUIT"
 
-    def __init__(self, folder: Path, *, lasting: bool = True) -> None:
+    def __init__(self, folder: Path) -> None:
         self.cluster = postgres.Cluster(folder)
         super().__init__(self.cluster, folder)
-        if not lasting:
-            hasty = ("fsync", "full_page_writes", "synchronous_commit")
-            self.command = [*self.command, *(f"--{name}=off" for name in hasty)]
 
     def url(self, database: str = postgres.DATABASE) -> str:
         return self.cluster.url(database)
