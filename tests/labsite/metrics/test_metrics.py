@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
@@ -35,6 +36,7 @@ class Samples(dict[tuple[str, Iterable[str]], float]):
 
 @pytest.fixture(autouse=True)
 def networks(settings: Settings) -> None:
+    cache.clear()  # each test is a scraper of its own to the throttles
     settings.METRICS_NETWORKS = (ip_network("10.0.0.0/8"), ip_network("192.168.7.0/24"))
 
 
