@@ -31,9 +31,7 @@ from devices.models import (
     Instrument,
     Latest,
 )
-from devices.readings import Flag, Quality
-
-QUALITY_MASK = 3
+from devices.readings import QUALITY_MASK, Flag, Quality
 
 
 class EdgeSerializer(serializers.ModelSerializer[Edge]):

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import repeat
 from typing import Any, NamedTuple
 
+QUALITY_MASK = 3  # the class of a stored quality; above it are flags
 INT_MAX = 2**53  # what a sample holds exactly
 
 

@@ -6,12 +6,10 @@ from datetime import datetime
 import numpy as np
 from django.db import connection
 
-from devices.readings import Flag, Quality
+from devices.readings import QUALITY_MASK, Flag, Quality
 from telemetry import binary
 from telemetry.columns import Bools, Columns
 from telemetry.times import moment
-
-QUALITY_MASK = 3  # the class of a stored quality; above it are flags
 
 UPSERT = """
 INSERT INTO devices_latest (time, value, channel_id, quality, text, seen_at, stored_at)

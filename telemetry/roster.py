@@ -5,7 +5,6 @@ import threading
 import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 
@@ -19,6 +18,7 @@ from telemetry.computing.computed import Computation
 from telemetry.families import NUMBERS
 from telemetry.thinning import policies
 from telemetry.thinning.policies import Policy
+from telemetry.times import microseconds
 
 CHANNELS_MAX = 500  # of one instrument, so that a driver gone wrong cannot fill the tables
 KEY_LENGTH_MAX = 100
@@ -170,7 +170,10 @@ def _look_up(edge_id: int, instruments: Collection[uuid.UUID]) -> dict[uuid.UUID
         periods = [(since, until) for _, since, until in rows]
         found[instrument] = Known(
             demo[instrument],
-            [(_us(since) - HANDOVER_US, _us(until) if until else FOR_EVER) for since, until in periods],
+            [
+                (microseconds(since) - HANDOVER_US, microseconds(until) if until else FOR_EVER)
+                for since, until in periods
+            ],
             assigned=periods[-1][1] is None,
         )
     channels = Channel.objects.filter(instrument__in=found)
@@ -193,7 +196,3 @@ def _make_channels(instrument: str, known: Known, keys: list[str], kind: str) ->
     found = Channel.objects.filter(instrument_id=instrument, key__in=keys)
     for key, number, kept in found.values_list("key", "pk", "retention"):
         known.channels[key] = (number, NUMBERS[kept])
-
-
-def _us(moment: datetime) -> int:
-    return round(moment.timestamp() * 1_000_000)

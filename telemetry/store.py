@@ -11,7 +11,7 @@ from devices.readings import Flag
 from telemetry import binary, partitions
 from telemetry.columns import Columns, Int64s, days, joined
 from telemetry.families import SAMPLES
-from telemetry.times import moment
+from telemetry.times import microseconds, moment
 
 AHEAD_US = 120_000_000  # a reading further ahead of the centre's clock is far off
 BEHIND = timedelta(days=366)  # and so is one that much older than anything kept
@@ -52,7 +52,7 @@ def judged(columns: Columns, now: datetime) -> Columns:
 
 def near(now: datetime, family: int = 0) -> tuple[int, int]:
     """From when to when a time can be right, in µs of UTC, of what is kept as readings of a family are."""
-    present = _us(now)
+    present = microseconds(now)
     kept = timedelta(days=partitions.tables()[SAMPLES[family]].days)
     return present - _us_of(kept + BEHIND), present + AHEAD_US
 
@@ -187,10 +187,6 @@ def ensure_partitions(table: str, time: Int64s) -> None:
     if table in partitions.tables():
         epoch = date(1970, 1, 1)
         partitions.ensure(partitions.holding(table, epoch + timedelta(days=day)) for day in days(time))
-
-
-def _us(moment: datetime) -> int:
-    return round(moment.timestamp() * 1_000_000)
 
 
 def _us_of(span: timedelta) -> int:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.readings import Quality
+from devices.readings import QUALITY_MASK, Quality
 
 Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
@@ -20,7 +20,6 @@ Bools = NDArray[np.bool_]
 Truths = NDArray[np.int8]
 
 SECOND = 1_000_000
-QUALITY_MASK = 3  # the class of a stored quality; above it are flags
 RATE_LEAST = 0.5  # of its window must lie between two readings before a rate is told of them
 
 

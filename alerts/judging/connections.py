@@ -14,12 +14,11 @@ from alerts.judging.rulebook import Book
 from alerts.models import Alarm, Rule, RuleKind
 from devices.edges import microseconds
 from devices.models import Instrument
-from devices.readings import AWAY, Quality
+from devices.readings import AWAY, QUALITY_MASK, Quality
 from telemetry.columns import Columns
 from telemetry.gaps import NamedGap
 from telemetry.times import moment
 
-QUALITY_MASK = 3
 SHARE = 0.5  # of an instrument's channels, at least, a row is that says nothing of any
 LEAST = 2
 

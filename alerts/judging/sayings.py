@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from alerts.judging import conditions, rulebook
 from alerts.judging.conditions import Bools, Int64s, Truths
 from alerts.judging.rulebook import Book
-from devices.readings import Quality
+from devices.readings import QUALITY_MASK, Quality
 from telemetry.columns import Columns
 from telemetry.families import SAMPLES
 from telemetry.times import moment
-
-QUALITY_MASK = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)

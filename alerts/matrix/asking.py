@@ -11,11 +11,10 @@ from alerts.matrix.content import Answer, first
 from devices import numbers
 from devices.errors import Refused
 from devices.models import Channel, Instrument, Latest, Run
-from devices.readings import Quality
+from devices.readings import QUALITY_MASK, Quality
 from telemetry import history
 
 CURRENT = ("pending", "running", "paused")
-QUALITY_BITS = 3
 STALE_INTERVALS, STALE_LEAST_S = 2.5, 4.0  # as on the pages
 SHOWN = 50  # lines of a list
 HOURS, HOURS_MOST = 24.0, 24.0 * 366
@@ -140,7 +139,7 @@ def _text(readings: Readings, key: str) -> str:
 
 
 def _is_bad(reading: Latest) -> bool:
-    return reading.quality & QUALITY_BITS == Quality.BAD
+    return reading.quality & QUALITY_MASK == Quality.BAD
 
 
 def status_of(name: str, now: datetime) -> Answer:

@@ -16,14 +16,13 @@ from alerts.models import Override, Rule, RuleKind
 from devices.edges import microseconds
 from devices.errors import Refused
 from devices.models import Channel, Instrument
-from devices.readings import AWAY, Quality
+from devices.readings import AWAY, QUALITY_MASK, Quality
 from telemetry import binary
 from telemetry.models import Event, Gap
 from telemetry.times import moment
 
 CHANNELS_MAX = 200
 READINGS_MAX = 20_000_000
-QUALITY_MASK = 3
 
 # One row of what COPY gives: a count of fields, then each behind its length.
 ROW = np.dtype(

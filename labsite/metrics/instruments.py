@@ -10,14 +10,14 @@ from prometheus_client.core import Metric
 
 from devices import numbers
 from devices.models import Instrument, Latest
-from devices.readings import Quality
+from devices.readings import QUALITY_MASK, Quality
 from labsite.metrics.families import gauge
+from labsite.pages.cards import milliseconds
 from labsite.pages.standing import Normal, Now, Standing, State, state
 
 INSTRUMENT = ("instrument", "edge", "driver")
 CHANNEL = (*INSTRUMENT, "channel", "unit")
 TEXT_MAX = 120  # of a text as a label
-QUALITY_BITS = 3
 FIELDS = (
     "channel_id", "time", "value", "quality", "text", "seen_at",
     "channel__instrument_id", "channel__key", "channel__unit", "channel__kind",
@@ -64,7 +64,7 @@ class Instruments:
                 instrument,
                 kind,
                 Normal(*normal),
-                Now(channel, _ms(time), value, quality, text, _ms(seen)),
+                Now(channel, milliseconds(time), value, quality, text, milliseconds(seen)),
             )
 
     def _channels(self, rows: list[Row]) -> Iterator[Metric]:
@@ -83,7 +83,7 @@ class Instruments:
         yield gauge(
             "labsite_reading_quality",
             "0 good, 1 uncertain, 2 bad",
-            ((row.labels, row.now.quality & QUALITY_BITS) for row in rows),
+            ((row.labels, row.now.quality & QUALITY_MASK) for row in rows),
             CHANNEL,
         )
         yield gauge(
@@ -94,7 +94,7 @@ class Instruments:
         )
 
     def _says(self, row: Row) -> bool:
-        return row.kind == "text" and row.now.quality & QUALITY_BITS != Quality.BAD and bool(row.now.text)
+        return row.kind == "text" and row.now.quality & QUALITY_MASK != Quality.BAD and bool(row.now.text)
 
     def _states(self, rows: list[Row]) -> Iterator[Metric]:
         states = list(self._judged(rows))
@@ -139,7 +139,3 @@ class Instruments:
 
 def labels_of(instrument: Instrument) -> tuple[str, str, str]:
     return instrument.name, instrument.edge.name, instrument.driver
-
-
-def _ms(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)

@@ -11,14 +11,13 @@ import msgspec
 from alerts.lifecycle import State
 from alerts.models import Priority
 from devices import numbers
-from devices.readings import Quality
+from devices.readings import QUALITY_MASK, Quality
 from labsite.mqtt.names import channel as channel_level, level
 from labsite.mqtt.present import Alarm, Channel, Event, Instrument, Present, Run, Vector
 from labsite.pages.standing import Now
 
 ALARMS_SHOWN = 100  # of the whole lab; how many there are is told, too
 OVER = (State.RETURNED,)  # it stands until somebody acknowledges it, but is over
-QUALITY_BITS = 3
 SLACK_S = 10.0
 
 
@@ -88,7 +87,7 @@ def _row(channel: Channel, now: Now | None) -> dict[str, Any]:
         row["unit"] = numbers.unit(channel.unit)
     if now is None:
         return {**row, "quality": None, "time": None}
-    quality = Quality(min(now.quality & QUALITY_BITS, Quality.BAD)).name.lower()
+    quality = Quality(min(now.quality & QUALITY_MASK, Quality.BAD)).name.lower()
     return {**row, "quality": quality, "time": _ms(now.read)}
 
 

@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 from django.utils.translation import gettext as _, ngettext
 
-from devices.readings import Quality
+from devices.readings import QUALITY_MASK, Quality
 
 STALE_INTERVALS = 2.5
 STALE_LEAST = 4.0  # seconds: a reading is up to about three seconds on its way to the page
 NEW_FOR = 30_000  # milliseconds in which nobody expects the first reading
 WORDED = ("text", "vector")  # kinds of channels whose reading is told by its text, not by a number
-QUALITY_BITS = 3  # the class of a stored quality; above them are flags
 
 
 class Now(NamedTuple):
@@ -27,7 +26,7 @@ class Now(NamedTuple):
 
     @property
     def bad(self) -> bool:
-        return self.quality & QUALITY_BITS == Quality.BAD
+        return self.quality & QUALITY_MASK == Quality.BAD
 
     @property
     def read(self) -> int:

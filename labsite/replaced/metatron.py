@@ -15,13 +15,12 @@ from django.core.exceptions import RequestDataTooBig
 from django.http.response import HttpResponseBase
 
 from devices.models import Instrument, Latest, Run
-from devices.readings import RUN_ENDED, Quality
+from devices.readings import QUALITY_MASK, RUN_ENDED, Quality
 from labsite.replaced import metatron_history, metatron_shapes as shapes, now
 from labsite.replaced.metatron_shapes import Backend, Job, Point, written
 from labsite.replaced.now import Now
 from labsite.replaced.program import Call, Program, empty, json, plain
 from telemetry.interfaces import FIGURES, OWN_FIGURES, Figure, MetatronOptions, options
-from telemetry.latest import QUALITY_MASK
 
 READY = {"scs": "psi", "dionice": "rho", "qdash": "omega"}  # the figure without which that part is not ready
 BODY_MAX = 2 * 1024 * 1024

@@ -5,8 +5,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from devices.models import Instrument, Latest
-from devices.readings import Quality
-from telemetry.latest import QUALITY_MASK
+from devices.readings import QUALITY_MASK, Quality
 
 MISSED = 3  # polls after which what was read last is no longer the present
 GRACE = timedelta(seconds=10)  # that a reading may take to get here

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from devices.readings import Quality
+from devices.readings import QUALITY_MASK, Quality
 from telemetry.columns import Columns
 from telemetry.models import Sink
 from telemetry.sinks.delivery import BadPoint
@@ -12,7 +12,6 @@ from telemetry.sinks.directory import About
 from telemetry.sinks.lines import head, line
 
 NS = 1000  # in a µs
-QUALITY_CLASS = 3  # these bits of a quality
 
 
 @dataclass(slots=True)
@@ -58,7 +57,7 @@ def grouped(columns: Columns, places: Mapping[int, Iterable[Place]]) -> list[str
         columns.quality.tolist(),
         strict=True,
     ):
-        if quality & QUALITY_CLASS < Quality.BAD:
+        if quality & QUALITY_MASK < Quality.BAD:
             for place in places.get(channel, ()):
                 points.setdefault((place.head, time), {})[place.field] = place.value(value)
     formed = (line(of, fields, time * NS) for (of, time), fields in points.items())

@@ -13,12 +13,13 @@ from uuid import UUID
 from django.db.models import Q
 
 from devices.models import Run
+from devices.readings import QUALITY_MASK
 from telemetry.beside import StoredEvent, StoredVector
 from telemetry.models import Sink
 from telemetry.sinks import lines
 from telemetry.sinks.delivery import BadPoint
 from telemetry.sinks.directory import About, Directory, Source
-from telemetry.sinks.schemas.base import NS, QUALITY_CLASS, Points, named
+from telemetry.sinks.schemas.base import NS, Points, named
 from telemetry.sinks.told import Told, apart, labels_of, values_of
 
 EVENTS, RUNS = "events", "runs"
@@ -58,7 +59,7 @@ def _readings(told: Told, sink: Sink, directory: Directory) -> Iterator[str]:
         strict=True,
     ):
         if of := heads.get(channel):
-            yield f"{of} quality={quality & QUALITY_CLASS}i{_said(value, text)} {time * NS}"
+            yield f"{of} quality={quality & QUALITY_MASK}i{_said(value, text)} {time * NS}"
 
 
 def _head(source: Source, sink: Sink, **more: str) -> str:
@@ -88,7 +89,7 @@ def _vector(vector: StoredVector, sink: Sink, directory: Directory, points: Poin
         return
     for label, value in zip(labels_of(vector), values_of(vector), strict=True):
         of = _head(source, sink, label=label)
-        quality = vector.quality & QUALITY_CLASS
+        quality = vector.quality & QUALITY_MASK
         points.lines.append(f"{of} quality={quality}i{_said(value, None)} {vector.time * NS}")
 
 
