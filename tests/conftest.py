@@ -14,6 +14,7 @@ import django
 import pytest
 import redis
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 from django.utils.module_loading import import_string
 from pytest_django import DjangoDbBlocker
 
@@ -97,11 +98,19 @@ def uses_database(request: pytest.FixtureRequest) -> bool:
     return "db" in request.fixturenames or request.node.get_closest_marker("django_db") is not None
 
 
+def partitions_there(cursor: CursorWrapper) -> set[str]:
+    cursor.execute(
+        "SELECT inhrelid::regclass::text FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE relkind = 'r'"
+    )
+    return {name for (name,) in cursor.fetchall()}
+
+
 @pytest.fixture(autouse=True)
 def as_migrated(request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """In whatever order tests come, those with real transactions begin without built-in rules, others with.
 
-    And what is committed is cleared away, also from tables that Django's flush does not know.
+    And what is committed is cleared away, also from tables that Django's flush does not know, and the
+    partitions that a test made.
     """
     transactional = is_transactional(request)
     if transactional or uses_database(request):
@@ -109,6 +118,7 @@ def as_migrated(request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlock
         with django_db_blocker.unblock(), connection.cursor() as cursor:
             if transactional:
                 cursor.execute("TRUNCATE alerts_rule CASCADE")
+                before = partitions_there(cursor)
             else:
                 cursor.execute("SELECT EXISTS (SELECT FROM alerts_rule WHERE built_in)")
                 if not cursor.fetchone()[0]:
@@ -117,3 +127,5 @@ def as_migrated(request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlock
     if transactional:
         with django_db_blocker.unblock(), connection.cursor() as cursor:
             cursor.execute(f"TRUNCATE {', '.join(UNMANAGED)}")
+            if made := partitions_there(cursor) - before:
+                cursor.execute(f"DROP TABLE {', '.join(sorted(made))}")

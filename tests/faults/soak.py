@@ -5,7 +5,7 @@ import random
 import sqlite3
 import sys
 import tomllib
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -229,7 +229,11 @@ class Answer:
     value: object
     stamps: frozenset[int]
     is_old: bool  # a sample of before, said again
-    is_stored: bool = False
+    stored_at: int | None = None  # the stamp of what was stored of it
+
+    @property
+    def is_stored(self) -> bool:
+        return self.stored_at is not None
 
     def is_same_sample(self, other: "Answer") -> bool:
         """Whether an instrument that was asked twice said the same thing twice."""
@@ -253,9 +257,7 @@ def findings(lab: Soak, driver: str, since: datetime, before: datetime) -> Findi
         if key in answers and (own_time or not (kind.own_time_only or key in kind.also_asked)):
             found.stored += 1
             held[key].append((at, value))
-            if answer := best(answers[key], value, at, own_time=own_time):
-                answer.is_stored = True
-            elif at <= last - LEDGER_LAG_US:
+            if not placed(answers[key], value, at, own_time=own_time) and at <= last - LEDGER_LAG_US:
                 found.invented.append(f"{key}={value!r} at {at}")
     calm = Calm(lab, driver)
     for key, each in answers.items():
@@ -310,13 +312,43 @@ def comparable(value: object) -> object:
     return float(value) if isinstance(value, int | float) else value
 
 
-def best(answers: list[Answer], value: object, at: int, *, own_time: bool) -> Answer | None:
-    """The answer that this stands for, which no other sample does: by its own stamp, or by when it came."""
-    fitting = [each for each in answers if not each.is_stored and each.value == value]
+def placed(answers: list[Answer], value: object, at: int, *, own_time: bool) -> bool:
+    """Whether there is an answer that this stands for, which no other sample does: by its own stamp, or by
+    when it came, the nearest.
+
+    What came late may be nearer to the next answer than to its own, and so take the place of all that follow
+    with the same value. Those move then, for each to have one (Kuhn's augmenting path).
+    """
+    same = [each for each in answers if each.value == value]
     if own_time:
-        return next((each for each in fitting if not each.stamps.isdisjoint((at - 1, at, at + 1))), None)
-    near = [each for each in fitting if abs(each.sent_at - at) <= STAMP_TOLERANCE_US]
-    return min(near, key=lambda each: abs(each.sent_at - at), default=None)
+        stamps = (at - 1, at, at + 1)
+        free = (each for each in same if not each.is_stored and not each.stamps.isdisjoint(stamps))
+        if found := next(free, None):
+            found.stored_at = at
+        return found is not None
+    wanted_by: dict[int, Answer | None] = {}  # by an answer's id: the one whose sample would move to it
+    queue: deque[tuple[int, Answer | None]] = deque([(at, None)])
+    while queue:
+        stamp, holder = queue.popleft()
+        near = [each for each in same if abs(each.sent_at - stamp) <= STAMP_TOLERANCE_US]
+        for answer in sorted(near, key=lambda each: abs(each.sent_at - stamp)):
+            if id(answer) in wanted_by:
+                continue
+            wanted_by[id(answer)] = holder
+            if answer.stored_at is None:
+                move(answer, wanted_by, at)
+                return True
+            queue.append((answer.stored_at, answer))
+    return False
+
+
+def move(free: Answer, wanted_by: Mapping[int, Answer | None], at: int) -> None:
+    """Each sample on the way to a free answer moves on by one; the new one takes the first's place."""
+    answer = free
+    while (before := wanted_by[id(answer)]) is not None:
+        answer.stored_at = before.stored_at
+        answer = before
+    answer.stored_at = at
 
 
 class Calm:

@@ -137,9 +137,7 @@ def test_beat_writes_its_heartbeat_and_no_file(quiet: Lab) -> None:
         quiet.two_heartbeats()
         ((fields,),) = quiet.sql("SELECT fields FROM devices_heartbeat WHERE process = 'beat'")
         assert (fields["edges"], fields["orders"], fields["broker"]) == (1, 30, True)
-        began = time.monotonic()
         assert beat.stop() == 0
-        assert time.monotonic() - began < 3
     assert {path.name for path in set(ROOT.iterdir()) - before} == set()
 
 

