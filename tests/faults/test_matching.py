@@ -1,7 +1,6 @@
 """The judge of the soak: what is stored and what was answered are matched one to one, or one is told of."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.faults.judge import STAMP_TOLERANCE_US
 from tests.faults.soak import Answer, placed
