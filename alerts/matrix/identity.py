@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from alerts.matrix.homeserver import Away, Client, Rejected, in_time
+from devices import files
 
 USAGES = ("master", "self_signing", "user_signing")
 PATH = "/_matrix/client/v3/keys/"
@@ -113,13 +114,8 @@ class Identity:
 def _kept(path: Path) -> dict[str, str]:
     """The seeds of the keys, made if there are none."""
     if not path.exists():
-        draft = path.with_suffix(".new")
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            json.dump({usage: b64encode(os.urandom(32)).decode() for usage in USAGES}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        made = {usage: b64encode(os.urandom(32)).decode() for usage in USAGES}
+        files.replace(path, json.dumps(made).encode())
     seeds: dict[str, str] = json.loads(path.read_text(encoding="ascii"))
     return seeds
 

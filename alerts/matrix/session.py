@@ -1,16 +1,14 @@
 """The bot's login, kept from start to start: one device, one store of keys, one place among the events."""
 
-import fcntl
 import json
 import logging
-import os
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import nio
 
 from alerts.matrix.homeserver import Away, Client, Rejected, refusal
 from alerts.matrix.settings import Account
+from devices import files
 
 NAME = "Labsite"  # of the device, as people see it in their clients
 CONFIG = nio.AsyncClientConfig(max_timeouts=0, request_timeout=30, store_sync_tokens=False)
@@ -18,12 +16,8 @@ CONFIG = nio.AsyncClientConfig(max_timeouts=0, request_timeout=30, store_sync_to
 logger = logging.getLogger(__name__)
 
 
-class Taken(Exception):
-    """Another bot runs on this folder."""
-
-
 class Session:
-    """`session.json` and nio's store, in a folder that only its owner may look into.
+    """`session.json` and nio's store, in a folder that only its owner may look into. Raises files.Held.
 
     The position is our own and not nio's, which keeps it before what came with it is worked off.
     """
@@ -32,7 +26,7 @@ class Session:
         self.account = account
         account.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         account.folder.chmod(0o700)
-        self._lock = _locked(account.folder / "lock")
+        self._lock = files.hold(account.folder / "lock")
         self.path = account.folder / "session.json"
         self.kept: dict[str, Any] = self._read()
 
@@ -93,26 +87,8 @@ class Session:
         self._write(position=None)
 
     def _write(self, **news: Any) -> None:
-        """The whole file, or the one before."""
         self.kept |= news
-        draft = self.path.with_suffix(".new")
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(self.kept, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.path)
+        files.replace(self.path, json.dumps(self.kept).encode())
 
     def close(self) -> None:
         self._lock.close()
-
-
-def _locked(path: Path) -> IO[str]:
-    """Held until it is closed, or its process ends. Raises Taken."""
-    file = path.open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise Taken(f"another Matrix bot runs on {path.parent}") from None
-    return file

@@ -5,12 +5,12 @@ No order lapses by age. What ends one is a stop, or a book of the centre's that 
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
+from devices import files
 from devices.wire import Book, Message, Order, Poll, Stop
 
 logger = logging.getLogger(__name__)
@@ -125,14 +125,4 @@ def load(path: Path) -> OrderBook:
 
 def save(path: Path, kept: Kept) -> None:
     """Replace the book on disk as a whole: after a power cut there is the old one or the new one."""
-    draft = path.with_suffix(".new")
-    with draft.open("wb") as file:
-        file.write(msgspec.json.encode(kept))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    files.replace(path, msgspec.json.encode(kept))

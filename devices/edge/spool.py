@@ -5,7 +5,6 @@ set aside, whole rows are taken over from it, and the edge starts whatever happe
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import sqlite3
@@ -14,10 +13,11 @@ import uuid
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import msgspec
 
+from devices import files
 from devices.edge.clock import SECOND
 from devices.edge.settings import BadSetting
 from devices.readings import GapReason
@@ -182,7 +182,7 @@ class Spool:
                 with contextlib.suppress(sqlite3.Error, DiskTrouble), self._transaction() as state:
                     state.clean = True
             self._let_go()
-            os.close(self._held)
+            self._held.close()
 
     # ---- the centre's words
 
@@ -216,7 +216,7 @@ class Spool:
     def note_delivered(self, until: int) -> None:
         """Beside the file, for the gap if the file should be torn: what was read until then is delivered."""
         with contextlib.suppress(OSError):
-            os.pwrite(self._held, b"%-20d\n" % until, 0)
+            os.pwrite(self._held.fileno(), b"%-20d\n" % until, 0)
 
     # ---- reading
 
@@ -478,7 +478,7 @@ class Spool:
     def _delivered(self, aside: Path) -> int:
         """From when on readings may be missing: what was delivered last, as noted beside the file."""
         try:
-            return int(os.pread(self._held, 20, 0))
+            return int(os.pread(self._held.fileno(), 20, 0))
         except ValueError:
             changed = int(aside.stat().st_mtime * SECOND) if aside.exists() else self._now
             return min(changed, self._now)
@@ -495,18 +495,13 @@ class _Patience:
         return int(self.left < 0)
 
 
-def _hold(path: Path) -> int:
-    """The lock file's descriptor. The lock goes with the process, however that ends."""
+def _hold(path: Path) -> IO[bytes]:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return files.hold(path)
     except OSError as error:
         raise BadSetting(f"LABSITE_SPOOL: {path} cannot be opened: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
+    except files.Held:
         raise BadSetting(f"LABSITE_SPOOL: another process has the spool in {path.parent}") from None
-    return descriptor
 
 
 def _connect(file: Path) -> sqlite3.Connection:

@@ -1,26 +1,23 @@
 """Which topics a broker was told to retain: what is no more must be taken back, also after a restart."""
 
-import fcntl
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
-
-class Taken(Exception):
-    """Another bridge runs on this folder."""
+from devices import files
 
 
 class Record:
     """`topics.json` in a folder of the bridge's own: of each broker the topics that it may still retain.
 
     A topic is written down before it is told, and struck out after the broker has confirmed that it is gone.
+    Raises files.Held if another bridge runs on this folder.
     """
 
     def __init__(self, folder: Path, broker: str) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = _locked(folder / "lock")
+        self._lock = files.hold(folder / "lock")
         self._path = folder / "topics.json"
         self._broker = broker
         self._all = self._read()
@@ -48,14 +45,9 @@ class Record:
             self._changed = True
 
     def save(self) -> None:
-        """Whole or not at all."""
         if self._changed:
-            fresh = self._path.with_suffix(".new")
-            with fresh.open("w", encoding="utf-8") as file:
-                json.dump({**self._all, self._broker: sorted(self.topics)}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._path)
+            content = json.dumps({**self._all, self._broker: sorted(self.topics)})
+            files.replace(self._path, content.encode())
             self._changed = False
 
     def close(self) -> None:
@@ -67,14 +59,3 @@ class Record:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _locked(path: Path) -> IO[str]:
-    """The file, held until this process ends."""
-    file = path.open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise Taken(f"another MQTT bridge runs on {path.parent}") from None
-    return file

@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from alerts.matrix import bot
-from alerts.matrix.session import Taken
 from alerts.matrix.settings import NotConfigured, account
+from devices.files import Held
 
 QUIET = ("nio", "peewee", "aiohttp")
 
@@ -21,5 +21,7 @@ class Command(BaseCommand):
             logging.getLogger(name).setLevel(logging.ERROR)
         try:
             bot.serve(account())
-        except (NotConfigured, Taken) as error:
+        except NotConfigured as error:
             raise CommandError(str(error)) from None
+        except Held as held:
+            raise CommandError(f"another Matrix bot runs on {held.path.parent}") from None

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from devices.files import Held
 from labsite.mqtt import bridge
-from labsite.mqtt.record import Taken
 from labsite.mqtt.settings import NotConfigured, told
 
 
@@ -16,5 +16,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             bridge.serve(told())
-        except (NotConfigured, Taken) as error:
+        except NotConfigured as error:
             raise CommandError(str(error)) from None
+        except Held as held:
+            raise CommandError(f"another MQTT bridge runs on {held.path.parent}") from None

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from alerts.matrix.session import Session, Taken
+from alerts.matrix.session import Session
 from alerts.matrix.settings import Account, NotConfigured, account
+from devices import files
 from labsite.onebox import programs
 from tests.onebox import ROOT, OneBox, environment
 from tests.synapse import Synapse
@@ -38,7 +39,7 @@ def an_account(folder: Path) -> Account:
 
 def test_one_folder_is_one_bots(tmp_path: Path) -> None:
     first = Session(an_account(tmp_path / "matrix"))
-    with pytest.raises(Taken, match="another Matrix bot runs on"):
+    with pytest.raises(files.Held):
         Session(an_account(tmp_path / "matrix"))
     first.close()
     Session(an_account(tmp_path / "matrix")).close()
