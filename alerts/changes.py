@@ -47,7 +47,7 @@ class Conflict(OperationalError):
 
 
 def turn(edge: int | None) -> None:
-    """Wait until nobody else is changing alarms of this edge (None: of contacts), until the commit."""
+    """Wait until nobody else changes alarms of this edge (None: of contacts and sinks), until the commit."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [TURN, edge or 0])
 

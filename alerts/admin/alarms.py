@@ -60,7 +60,7 @@ class AlarmAdmin(ForStaff):
     )  # fmt: skip
     fields = (
         "text", "state", "since", "priority", "guidance", "rule", "edge", "instrument", "channel", "contact",
-        "value", "reason", "cause", "raised_at", "cleared_at", "acknowledged_at", "acknowledged_by",
+        "sink", "value", "reason", "cause", "raised_at", "cleared_at", "acknowledged_at", "acknowledged_by",
         "aside_by", "aside_reason", "aside_until", "whole_journal",
     )  # fmt: skip
     readonly_fields = ("guidance", "whole_journal")

@@ -68,9 +68,9 @@ class AlarmSerializer(serializers.ModelSerializer[Alarm]):
         model = Alarm
         fields: ClassVar = [
             "id", "text", "state", "since", "priority", "rule", "rule_name", "kind", "guidance", "edge",
-            "instrument", "instrument_name", "channel", "key", "unit", "contact", "value", "reason", "active",
-            "raised_at", "cleared_at", "acknowledged_at", "acknowledged_by", "aside_by", "aside_reason",
-            "aside_until", "cause",
+            "instrument", "instrument_name", "channel", "key", "unit", "contact", "sink", "value", "reason",
+            "active", "raised_at", "cleared_at", "acknowledged_at", "acknowledged_by", "aside_by",
+            "aside_reason", "aside_until", "cause",
         ]  # fmt: skip
         read_only_fields: ClassVar = fields
 

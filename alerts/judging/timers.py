@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 
 from alerts import changes
 from alerts.changes import Changes
-from alerts.judging import conditions, evaluation, late, memory, progress, reach, rulebook, silence
+from alerts.judging import conditions, evaluation, late, memory, progress, reach, rulebook, silence, sinks
 from alerts.judging.conditions import Delays, Turn
 from alerts.judging.rulebook import Book
 from alerts.judging.suppression import CAUSES, Reasons, settle
@@ -65,6 +65,7 @@ class Timers:
                 silence.judge_instruments(each, now)
             silence.judge_pushed(now, now - reach.PUSH_LATE)
             progress.judge(now)
+            sinks.judge(now)
 
 
 # ---- delays

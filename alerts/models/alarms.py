@@ -9,6 +9,7 @@ from alerts.lifecycle import STANDING, Event, State
 from alerts.models.notices import Contact
 from alerts.models.rules import Priority, Rule
 from devices.models import Channel, Edge, Instrument, Run
+from telemetry.models import Sink
 
 
 class Source(models.TextChoices):
@@ -30,16 +31,17 @@ class AlarmQuerySet(models.QuerySet["Alarm"]):
 
 
 class Alarm(models.Model):
-    """One rule on one thing it watches: a channel, instrument, edge or contact. Made at the first trouble.
+    """One rule on one thing it watches: a channel, instrument, edge, contact or sink.
 
-    Whoever changes a row holds the lock of its edge (`alerts.changes.turn`). `held`, `unknown`, `pending_at`,
-    `due_at` and `judged_at` are what `alerts.judging.conditions` remembers from one reading to the next.
+    It is made at the first trouble. Whoever changes a row holds the lock of its edge (`alerts.changes.turn`).
+    `held`, `unknown`, `pending_at`, `due_at` and `judged_at` are what `alerts.judging.conditions` remembers
+    from one reading to the next.
     """
 
     rule = models.ForeignKey(Rule, models.CASCADE, related_name="alarms", verbose_name=_("rule"))
     edge = models.ForeignKey(
         Edge, models.CASCADE, null=True, related_name="alarms", verbose_name=_("edge")
-    )  # that of the instrument; None: of a contact
+    )  # that of the instrument; None: of a contact or a sink
     instrument = models.ForeignKey(
         Instrument, models.CASCADE, null=True, related_name="alarms", verbose_name=_("instrument")
     )
@@ -49,6 +51,7 @@ class Alarm(models.Model):
     contact = models.ForeignKey(
         Contact, models.CASCADE, null=True, related_name="alarms", verbose_name=_("contact")
     )
+    sink = models.ForeignKey(Sink, models.CASCADE, null=True, related_name="alarms", verbose_name=_("sink"))
 
     state = models.CharField(_("state"), max_length=24, choices=State, default=State.NORMAL)
     since = models.DateTimeField(_("since"))  # of the state, in event time
@@ -88,7 +91,7 @@ class Alarm(models.Model):
         verbose_name_plural = _("alarms")
         constraints = [
             models.UniqueConstraint(
-                fields=["rule", "edge", "instrument", "channel", "contact"],
+                fields=["rule", "edge", "instrument", "channel", "contact", "sink"],
                 nulls_distinct=False,
                 name="one_alarm_per_rule_and_thing",
             )

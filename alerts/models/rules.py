@@ -12,7 +12,7 @@ from devices.readings import RUN_STATES
 
 
 class RuleKind(models.TextChoices):
-    """What a rule looks at. The last three are of instruments, edges and contacts, not of channels."""
+    """What a rule looks at. The last ones are of instruments, edges, contacts and sinks, not of channels."""
 
     HIGH = "high", _("above a limit")
     LOW = "low", _("below a limit")
@@ -26,6 +26,7 @@ class RuleKind(models.TextChoices):
     NOT_CONNECTED = "not_connected", _("instrument not connected")
     EDGE_SILENT = "edge_silent", _("edge silent")
     UNDELIVERED = "undelivered", _("a notice cannot be delivered")
+    SINK_NOT_FED = "sink_not_fed", _("a sink is not fed")
 
     @property
     def is_of_values(self) -> bool:

@@ -37,6 +37,7 @@ SCOPES: dict[str, tuple[str, ...]] = {
     RuleKind.NOT_CONNECTED: OF_INSTRUMENTS,
     RuleKind.EDGE_SILENT: ("edge",),
     RuleKind.UNDELIVERED: (),
+    RuleKind.SINK_NOT_FED: (),
 }
 
 SECONDS = ("seconds", "on_delay", "off_delay", "chatter_seconds")

@@ -15,7 +15,11 @@ from devices.models import Channel, Instrument
 from telemetry import partitions
 from tests.telemetry.factories import NOW, moment
 
-BUILT_IN: Sequence[dict[str, Any]] = import_module("alerts.migrations.0002_built_in_rules").RULES
+BUILT_IN: Sequence[dict[str, Any]] = [
+    fields
+    for name in ("0002_built_in_rules", "0005_rule_of_sinks")
+    for fields in import_module(f"alerts.migrations.{name}").RULES
+]
 
 
 def built_in_rules() -> None:

@@ -73,6 +73,7 @@ def test_an_alarm_is_told_whole(viewer: APIClient, alarm: Alarm) -> None:
         "priority": "medium", "rule": alarm.rule_id, "rule_name": "warm", "kind": "high",
         "guidance": "Look at the chiller.", "edge": "bench", "instrument": str(alarm.instrument_id),
         "instrument_name": "bath", "channel": alarm.channel_id, "key": "a", "unit": "", "contact": None,
+        "sink": None,
         "value": 31.5, "reason": "", "active": True, "raised_at": "2026-11-20T11:59:00Z", "cleared_at": None,
         "acknowledged_at": None, "acknowledged_by": None, "aside_by": None, "aside_reason": "",
         "aside_until": None, "cause": None,

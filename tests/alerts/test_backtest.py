@@ -88,7 +88,9 @@ def test_connections_are_tried_on_the_gaps_there_were() -> None:
     assert [(each.start, each.end) for each in found.raised] == [(moment(-95), moment(-90))]
 
 
-@pytest.mark.parametrize("kind", [RuleKind.EDGE_SILENT, RuleKind.NO_PROGRESS, RuleKind.UNDELIVERED])
+@pytest.mark.parametrize(
+    "kind", [RuleKind.EDGE_SILENT, RuleKind.NO_PROGRESS, RuleKind.UNDELIVERED, RuleKind.SINK_NOT_FED]
+)
 def test_what_history_does_not_tell_is_refused_in_words(kind: str) -> None:
     with pytest.raises(Refused, match="history does not tell"):
         backtest.run(Rule(kind=kind), moment(-60), NOW)

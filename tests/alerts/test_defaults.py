@@ -14,6 +14,7 @@ def test_every_laboratory_has_the_rules_that_watch_its_own_eyes() -> None:
         RuleKind.NOT_CONNECTED,
         RuleKind.STALE,
         RuleKind.UNDELIVERED,
+        RuleKind.SINK_NOT_FED,
     }
     assert all(Rule.objects.values_list("guidance", flat=True))
 

@@ -51,6 +51,7 @@ VALID: dict[str, dict[str, Any]] = {
     "not_connected": {},
     "edge_silent": {"seconds": 30.0},
     "undelivered": {},
+    "sink_not_fed": {},
 }
 
 
@@ -140,6 +141,7 @@ def test_what_a_rule_cannot_be_is_refused_by_field(
         ("edge_silent", ("driver",), "driver"),
         ("undelivered", ("edge",), "edge"),
         ("undelivered", ("tag",), "tag"),
+        ("sink_not_fed", ("edge",), "edge"),
         ("high", ("instrument", "key"), ""),
         ("high", ("driver", "key", "tag", "edge"), ""),
         ("event", ("driver", "tag", "edge"), ""),

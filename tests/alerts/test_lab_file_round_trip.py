@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from alerts.models import Contact, Override, Priority, Route, RouteStep, Rule, RuleKind
-from alerts.rules import editing
+from alerts.rules import editing, kinds
 from devices.models import Edge, Instrument
 from devices.readings import RUN_STATES
 from devices.services import OPERATOR
@@ -62,7 +62,7 @@ class Made:
 
     def rule(self, number: int) -> Rule:
         chance = self.chance
-        kind = chance.choice([kind for kind in RuleKind if kind != RuleKind.UNDELIVERED])
+        kind = chance.choice([kind for kind in RuleKind if kinds.SCOPES.get(kind) != ()])
         rule = Rule(
             name=f"{self.seed} {number} {self.text()}".strip(),
             kind=kind,

@@ -419,10 +419,13 @@ def test_what_was_learnt_late_says_so(page: Client, channel: Channel) -> None:
     assert "(learnt late, " in text(page, reverse("alarm", args=[made.pk]))
 
 
-@pytest.mark.parametrize("kind", [RuleKind.EDGE_SILENT, RuleKind.UNDELIVERED, RuleKind.RATE, RuleKind.STALE])
+OF_NO_INSTRUMENT = (RuleKind.EDGE_SILENT, RuleKind.UNDELIVERED, RuleKind.SINK_NOT_FED)
+
+
+@pytest.mark.parametrize("kind", [*OF_NO_INSTRUMENT, RuleKind.RATE, RuleKind.STALE])
 def test_each_kind_of_alarm_has_a_page(page: Client, channel: Channel, kind: str) -> None:
     made = alarm(channel, rule(kind, seconds=30.0, high=2.0))
-    if kind in (RuleKind.EDGE_SILENT, RuleKind.UNDELIVERED):
+    if kind in OF_NO_INSTRUMENT:
         Alarm.objects.update(channel=None, instrument=None)
     shown = text(page, reverse("alarm", args=[made.pk]))
     assert "30 s" in shown
