@@ -6,9 +6,9 @@ holds an advisory lock; when it is gone the next one goes on where the database 
 """
 
 import logging
-import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import psycopg
 from django.db import Error, close_old_connections, connection
@@ -18,67 +18,37 @@ from alerts.changes import CHANNEL
 from alerts.judging.listening import Listening
 from alerts.judging.timers import Timers
 from alerts.notices import deadman, routing, sending
-from devices.listener import own_connection
+from devices.listener import RETRY_S, Follower
 from devices.models import Heartbeat
 
 LOCK = 7_201_100_002  # of the one process that does it
 EVERY_S = 1.0
-RETRY_S = 2.0
 HEARTBEAT = timedelta(seconds=5)
 PROCESS = "alarms"
 
 logger = logging.getLogger(__name__)
 
 
-class Watch(threading.Thread):
+class Watch(Follower):
     """Start it, and stop it with `stop`, which waits for what is under way."""
 
     def __init__(self) -> None:
-        super().__init__(name="alarms", daemon=True)
+        super().__init__("alarms", CHANNEL)
         self.timers = Timers()
         self.listening = Listening()
-        self.ended = threading.Event()
         self.looked_at = self.beat_at = datetime.min.replace(tzinfo=timezone.get_default_timezone())
-        self._connection: psycopg.Connection[object] | None = None
 
-    def run(self) -> None:
-        while not self.ended.is_set():
-            try:
-                if self._holds():
-                    self._follow()
-                else:
-                    self.ended.wait(RETRY_S)
-            except (psycopg.Error, Error, OSError) as error:
-                logger.warning("the database is away: %s", str(error).strip())
-                self._let_go()
-                self.ended.wait(RETRY_S)
-        self._let_go()
-        connection.close()
-
-    def stop(self, within: float = 5.0) -> None:
-        self.ended.set()
-        self.join(within)
-
-    def _holds(self) -> bool:
-        """Whether this process is the one. Raises psycopg.Error."""
-        if self._connection is None:
-            self._connection = own_connection("alarms", CHANNEL)
-        row = self._connection.execute("SELECT pg_try_advisory_lock(%s)", [LOCK]).fetchone()
-        return bool(row and row[0])  # type: ignore[index]
-
-    def _follow(self) -> None:
-        """Look at once and again and again, as long as the connection that holds the lock lives."""
+    def follow(self, connection: psycopg.Connection[Any]) -> None:
+        """If this process is the one: look at once and again and again, as long as the connection lives."""
+        if not is_the_one(connection):
+            self.ended.wait(RETRY_S)
+            return
         logger.info("this process looks after the alarms")
-        while not self.ended.is_set() and self._connection is not None:
+        while not self.ended.is_set():
             self.look(timezone.now())
-            for _ in self._connection.notifies(timeout=EVERY_S, stop_after=1):
+            for _ in connection.notifies(timeout=EVERY_S, stop_after=1):
                 pass
-            self._connection.execute("SELECT 1")
-
-    def _let_go(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
+            connection.execute("SELECT 1")
 
     def look(self, now: datetime) -> None:
         """Tell what there is to tell; and once a second do what clocks do."""
@@ -112,3 +82,9 @@ class Watch(threading.Thread):
             logger.exception("%s: it is tried again", what)
         except Exception:
             logger.exception("%s: it is tried again", what)
+
+
+def is_the_one(connection: psycopg.Connection[Any]) -> bool:
+    """Whether this connection holds the lock, now if not before. Raises psycopg.Error."""
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", [LOCK]).fetchone()
+    return bool(row and row[0])

@@ -49,6 +49,14 @@ class ForStaff(ModelAdmin):
             self.tell(request, error)
             return HttpResponseRedirect(request.get_full_path())
 
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """A refusal that only the service could know of is told."""
+        try:
+            return super().delete_view(request, *args, **kwargs)  # type: ignore[no-any-return]
+        except Refused as error:
+            self.tell(request, error)
+            return HttpResponseRedirect(request.get_full_path())
+
     def each(self, request: HttpRequest, chosen: QuerySet[Any], act: Callable[[Any], object]) -> None:
         """Do it to each one chosen; say how many that were, and which refused and why."""
         done = 0

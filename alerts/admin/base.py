@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest
 
 from alerts.admin.forms import TRY, rows
 from devices.admin import ForStaff
-from devices.errors import Refused
 
 
 class Edited(ForStaff):
@@ -47,14 +46,6 @@ class Edited(ForStaff):
         count = {str(self.model._meta.verbose_name_plural): len(chosen)}  # noqa: SLF001 - the admin's own way
         stays = [reason for each in chosen if (reason := self.why_it_stays(each))]
         return [str(each) for each in chosen], count, set(), stays
-
-    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """A refusal that only the service could know of is told."""
-        try:
-            return super().delete_view(request, *args, **kwargs)  # type: ignore[no-any-return]
-        except Refused as error:
-            self.tell(request, error)
-            return HttpResponseRedirect(request.get_full_path())
 
 
 def is_tried(request: HttpRequest) -> bool:

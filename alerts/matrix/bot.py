@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import logging
-import signal
 from collections.abc import Coroutine
 from contextlib import aclosing
 from datetime import timedelta
@@ -23,6 +22,7 @@ from alerts.matrix.settings import Account
 from alerts.matrix.situation import RETRY_MOST_S, Situation, set_within
 from alerts.matrix.telling import Teller
 from devices.models import Heartbeat
+from devices.processes import until_ended
 
 PROCESS = "matrix"
 BEAT_S = 5.0
@@ -98,21 +98,11 @@ def _note_heartbeat(said: dict[str, Any]) -> None:
     Heartbeat.objects.update_or_create(process=PROCESS, defaults={"at": timezone.now(), "fields": said})
 
 
-async def _until_ended(work: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.ensure_future(work)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        logger.info("ended")
-
-
 async def _serve(account: Account) -> None:
-    await _until_ended(Bot(account).run())
+    await until_ended(Bot(account).run())
+    logger.info("ended")
 
 
 def serve(account: Account) -> None:
-    """Run the bot until SIGTERM or SIGINT. Raises session.Taken if one runs already."""
+    """Run the bot until SIGTERM or SIGINT. Raises files.Held if one runs already."""
     asyncio.run(_serve(account))

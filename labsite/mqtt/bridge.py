@@ -3,10 +3,9 @@
 import asyncio
 import json
 import logging
-import signal
 import time
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +14,7 @@ from django.db import connections
 from paho.mqtt.client import MQTTMessage
 
 from alerts.changes import CHANNEL as ALARMS
+from devices.processes import until_ended
 from labsite.mqtt import topics as payloads
 from labsite.mqtt.home_assistant import Discovery
 from labsite.mqtt.names import identifier
@@ -237,20 +237,10 @@ async def _connect() -> Database:
     return await psycopg.AsyncConnection.connect(**parameters, autocommit=True)
 
 
-async def _until_ended(work: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.ensure_future(work)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        logger.info("MQTT: ended")
-
-
 async def _serve(told: Told) -> None:
     with Record(told.folder, told.address.url) as record:
-        await _until_ended(Bridge(told, record).run())
+        await until_ended(Bridge(told, record).run())
+        logger.info("MQTT: ended")
 
 
 def serve(told: Told) -> None:

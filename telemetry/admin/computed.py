@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import StackedInline, TabularInline
 from unfold.widgets import (
@@ -140,14 +140,6 @@ class ComputedChannelAdmin(ForStaff):
         """The history stays."""
         chosen = list(objs)
         return [str(each) for each in chosen], {str(_("computed channels")): len(chosen)}, set(), []
-
-    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """A refusal that only the service could know of is told."""
-        try:
-            return super().delete_view(request, *args, **kwargs)  # type: ignore[no-any-return]
-        except Refused as error:
-            self.tell(request, error)
-            return HttpResponseRedirect(request.get_full_path())
 
     def changeform_view(
         self,

@@ -8,12 +8,13 @@ import logging
 import threading
 import time
 from datetime import datetime, timedelta
+from typing import Any
 
 import psycopg
 from django.db import Error, close_old_connections, connection
 from django.utils import timezone
 
-from devices.listener import own_connection
+from devices.listener import RETRY_S, Follower
 from devices.models import Heartbeat
 from telemetry import outbox
 from telemetry.models import Sink
@@ -22,7 +23,6 @@ from telemetry.sinks.drain import Drain, Next
 
 LOCK = 0x1AF  # advisory, with a sink's id
 EVERY_S = 1.0
-RETRY_S = 2.0
 HEARTBEAT_S = 5.0
 PAUSE_S = 0.05  # between two wakings
 PROCESS = "sinks"
@@ -76,26 +76,13 @@ class Lane(threading.Thread):
             self.news.wait(EVERY_S)
 
 
-class Feeder(threading.Thread):
+class Feeder(Follower):
     """Start it, and stop it with `stop`, which waits a little for what is under way."""
 
     def __init__(self) -> None:
-        super().__init__(name="sinks", daemon=True)
-        self.ended = threading.Event()
+        super().__init__("sinks", outbox.CHANNEL)
         self.lanes: dict[int, Lane] = {}
         self._looked_at = self._beat_at = float("-inf")
-        self._connection: psycopg.Connection[object] | None = None
-
-    def run(self) -> None:
-        while not self.ended.is_set():
-            try:
-                self._follow()
-            except (psycopg.Error, Error, OSError) as error:
-                logger.warning("the database is away: %s", str(error).strip())
-                self._let_go()
-                self.ended.wait(RETRY_S)
-        self._let_go()
-        connection.close()
 
     def stop(self, within: float = 1.5) -> None:
         """What hangs for longer than that is given up: what it has written is written again."""
@@ -106,22 +93,27 @@ class Feeder(threading.Thread):
         for thread in (self, *self.lanes.values()):
             thread.join(max(end - time.monotonic(), 0.0))
 
-    def _follow(self) -> None:
+    def follow(self, connection: psycopg.Connection[Any]) -> None:
         """See to it that each sink is fed by somebody, and wake those that are fed here."""
-        if self._connection is None:
-            self._connection = own_connection("sinks", outbox.CHANNEL)
         while not self.ended.is_set():
             close_old_connections()
-            self._look(timezone.now())
+            self._look(connection, timezone.now())
             told = False
-            for _ in self._connection.notifies(timeout=EVERY_S, stop_after=1):
+            for _ in connection.notifies(timeout=EVERY_S, stop_after=1):
                 told = True
             if told:
                 for lane in self.lanes.values():
                     lane.news.set()
                 self.ended.wait(PAUSE_S)
 
-    def _look(self, now: datetime) -> None:
+    def let_go(self) -> None:
+        """With the connection go the locks: another may feed these sinks now."""
+        for lane in self.lanes.values():
+            lane.stop()
+        self.lanes = {sink: lane for sink, lane in self.lanes.items() if lane.is_alive()}
+        super().let_go()
+
+    def _look(self, connection: psycopg.Connection[Any], now: datetime) -> None:
         if time.monotonic() - self._looked_at < EVERY_S:
             return
         self._looked_at = time.monotonic()
@@ -131,20 +123,14 @@ class Feeder(threading.Thread):
                 lane.stop()
             if not lane.is_alive():
                 del self.lanes[sink]
-                self._ask("SELECT pg_advisory_unlock(%s, %s)", sink)
+                ask(connection, "SELECT pg_advisory_unlock(%s, %s)", sink)
         for sink in sorted(wanted - self.lanes.keys()):
-            if self._ask("SELECT pg_try_advisory_lock(%s, %s)", sink):
+            if ask(connection, "SELECT pg_try_advisory_lock(%s, %s)", sink):
                 self.lanes[sink] = Lane(sink)
                 self.lanes[sink].start()
         if time.monotonic() - self._beat_at >= HEARTBEAT_S:
             self._beat_at = time.monotonic()
             self._beat(now)
-
-    def _ask(self, question: str, sink: int) -> bool:
-        if self._connection is None:
-            return False
-        row = self._connection.execute(question, [LOCK, sink]).fetchone()
-        return bool(row and row[0])  # type: ignore[index]
 
     def _beat(self, now: datetime) -> None:
         """How all sinks do, whoever feeds them."""
@@ -155,11 +141,8 @@ class Feeder(threading.Thread):
         else:
             Heartbeat.objects.filter(process=PROCESS).delete()
 
-    def _let_go(self) -> None:
-        """With the connection go the locks: another may feed these sinks now."""
-        for lane in self.lanes.values():
-            lane.stop()
-        self.lanes = {sink: lane for sink, lane in self.lanes.items() if lane.is_alive()}
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
+
+def ask(connection: psycopg.Connection[Any], question: str, sink: int) -> bool:
+    """Of a sink's lock."""
+    row = connection.execute(question, [LOCK, sink]).fetchone()
+    return bool(row and row[0])

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from django.db import connection, transaction
 
-from telemetry import outbox
+from telemetry import outbox, partitions
 from telemetry.columns import Columns
 from telemetry.models import OutboxFloor
 from telemetry.outbox import Position, Row
@@ -90,6 +90,7 @@ def test_positions_of_another_life_of_the_database_are_lost() -> None:
     there = Position(10**12, 5)
     assert outbox.is_lost(there)
     outbox.raise_floor(there, NOW)
+    partitions.ensure([partitions.holding("outbox", NOW.date())])
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO outbox (xid, stored_at, payload) VALUES ('1000000000000', %s, '')",

@@ -200,7 +200,7 @@ def test_without_a_database_it_waits_for_one(monkeypatch: pytest.MonkeyPatch) ->
         tried.set()
         raise OSError("it is away")
 
-    monkeypatch.setattr("telemetry.sinks.feeder.own_connection", away)
+    monkeypatch.setattr("devices.listener.own_connection", away)
     with feeding() as feeder:
         assert tried.wait(10)
         assert feeder.is_alive()
