@@ -10,7 +10,8 @@ from rest_framework.request import Request
 
 from devices.models import Channel, Edge, Instrument, Latest
 
-ALWAYS_KNOWN = frozenset({"cursor", "page_size", "format"})
+ALWAYS_KNOWN = frozenset({"format"})
+OF_PAGES = ("cursor", "page_size")
 
 
 class KnownParameters(filters.DjangoFilterBackend):
@@ -18,7 +19,8 @@ class KnownParameters(filters.DjangoFilterBackend):
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
         filterset_class = self.get_filterset_class(view, queryset)
-        check_parameters(request, filterset_class.base_filters if filterset_class else ())
+        of_rows = filterset_class.base_filters if filterset_class else ()
+        check_parameters(request, (*of_rows, *OF_PAGES))
         return super().filter_queryset(request, queryset, view)  # type: ignore[no-any-return]
 
 

@@ -11,7 +11,7 @@ from rest_framework import serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from devices.filters import check_parameters
+from devices.filters import OF_PAGES, check_parameters
 from devices.models import Edge, Instrument
 from devices.readings import GapReason
 from telemetry import gaps
@@ -19,7 +19,7 @@ from telemetry.parameters import TIMES, asked, channel_of, one_of, span_asked, t
 
 GAPS, GAPS_MAX = 100, 1000  # on a page: if nothing else is asked for, and at most
 DEFAULT_SPAN = timedelta(days=7)
-PARAMETERS = ("channel", "instrument", "edge", "reason", "from", "to", "open")
+PARAMETERS = ("channel", "instrument", "edge", "reason", "from", "to", "open", *OF_PAGES)
 WORDS = [str(reason) for reason in GapReason]
 
 

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
-from devices.filters import check_parameters
+from devices.filters import OF_PAGES, check_parameters
 from devices.models import Channel
 from telemetry import history, vectors
 from telemetry.parameters import TIMES, asked, channel_of, span_asked, time_of, up_to
 
-PARAMETERS = ("channel", "from", "to")
+PARAMETERS = ("channel", "from", "to", *OF_PAGES)
 DEFAULT_SPAN = timedelta(hours=1)
 
 

@@ -100,6 +100,7 @@ def test_it_costs_the_same_for_many_channels(
         ({"instrument": "bath", "from": "2026-11-02", "to": "2026-11-01"}, "from"),
         ({"instrument": "bath", "from": "2000-01-01"}, "from"),
         ({"instrument": "bath", "points": "5"}, "points"),
+        ({"instrument": "bath", "cursor": "5"}, "cursor"),
     ],
 )
 def test_a_wrong_question_is_named(

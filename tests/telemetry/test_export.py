@@ -297,6 +297,7 @@ def number(cell: str) -> float | None:
         ({"channel": "OWN", "from": "yesterday"}, "from"),
         ({"channel": "OWN", "from": "-1h", "to": "-2h"}, "from"),
         ({"channel": "OWN", "points": "7"}, "points"),
+        ({"channel": "OWN", "page_size": "7"}, "page_size"),
     ],
 )
 def test_a_wrong_question_names_its_parameter(

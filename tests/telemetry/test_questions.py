@@ -91,6 +91,7 @@ OF_PAGES: list[tuple[dict[str, Any], str]] = [
     ({"channel": "OWN", "points": "10"}, "points"),
 ]
 OF_SERIES: list[tuple[dict[str, Any], str]] = [
+    ({"channel": "OWN", "page_size": "7"}, "page_size"),
     ({"channel": "OWN,x"}, "channel"),
     ({"channel": "OWN,,"}, "channel"),
     ({"channel": ",".join(str(number) for number in range(51))}, "channel"),
