@@ -9,6 +9,7 @@ from telemetry.completeness.due import SETTLED, Period, Span, in_service, ticks,
 
 BAD = "bad readings"
 CHANGED = "order changed"  # it was on its way to the edge
+ALWAYS = Span(0, 1 << 62)
 # Facts first: what is only so for the present counts for what nothing else explains.
 ORDER = (
     GapReason.NOT_CONNECTED,
@@ -54,7 +55,7 @@ class Explained:
         self._due: dict[Span, int] = {}
 
     def spans(self, interval: float) -> list[Span]:
-        """All time in which something explains that there is no reading.
+        """All time in which something explains that there is no reading, or none was due.
 
         The reading of a poll that overran stands at the end of what it kept from being polled.
         """
@@ -64,7 +65,10 @@ class Explained:
             else gap.span
             for gap in self._counted
         ]
-        return united([*counted, *(span for some in self._spans.values() for span in some)])
+        due = united(period.span for period in self._periods if period.is_due)
+        return united(
+            [*counted, *(span for some in self._spans.values() for span in some), *without([ALWAYS], due)]
+        )
 
     def due(self, hour: Span) -> int:
         """Polls due in it, of which all channels of an instrument ask."""

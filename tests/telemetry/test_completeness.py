@@ -262,6 +262,23 @@ def test_a_new_instrument_is_due_from_its_first_sign_on(bench: Edge) -> None:
         assert course.total.lost == 0
 
 
+@pytest.mark.parametrize("there", ["new", "out of service before"])
+def test_bad_readings_of_one_that_came_within_an_hour_are_bad_and_none_is_lost(
+    bench: Edge, there: str
+) -> None:
+    told = night(bench, hours=1)
+    told.fate = ["none"] * 360 + ["bad"] * 360
+    told.deliver(random.Random(15))
+    Cadence.objects.filter(instrument=told.bath).update(since=NOW - timedelta(hours=0.5))
+    if there != "new":
+        Cadence.objects.create(
+            instrument=told.bath, edge=bench, since=moment(-7200), interval=5.0, in_service=False, polled=True
+        )
+    for course in told.ask():
+        assert course.total.missing["bad readings"] == pytest.approx(360, abs=1)
+        assert (course.total.received, course.total.lost, course.holes) == (0, 0, [])
+
+
 def test_what_is_not_here_yet_is_not_lost(bench: Edge) -> None:
     told = night(bench, hours=3)
     told.fate[2 * 720 :] = ["none"] * 720
