@@ -6,10 +6,11 @@ from typing import Any
 from csp.constants import SELF, UNSAFE_INLINE
 from csp.decorators import csp_update
 from django.core.exceptions import ValidationError
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, path, re_path, reverse
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework import serializers, status as codes
+from rest_framework.exceptions import NotFound
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -71,6 +72,16 @@ class StatusView(APIView):
         return Response(status.StatusSerializer(status.now()).data)
 
 
+class Elsewhere(APIView):
+    """Programs are told in their own way, too, that there is nothing at an address."""
+
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        raise NotFound(f"There is nothing at {request.path}; all that there is: {reverse('docs')}")
+
+
 # The page of the documentation styles itself and shows pictures out of its style sheet.
 docs = csp_update({"style-src": [SELF, UNSAFE_INLINE], "img-src": [SELF, "data:"]})(
     SpectacularSwaggerSplitView.as_view(url_name="schema")
@@ -88,4 +99,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", docs, name="docs"),
     *router.urls,
+    re_path(r"^(?:.*/)?$", Elsewhere.as_view()),  # without the last / it is still redirected to that
 ]

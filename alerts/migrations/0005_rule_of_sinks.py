@@ -11,7 +11,7 @@ RULES = (
         "kind": "sink_not_fed",
         "priority": MEDIUM,
         "guidance": "The copy is not written: look at its server, and at the sink's last error. Nothing is lost: it "
-        "catches up by itself, or `manage.py rebuild_sink` fills it.",
+        "catches up by itself, or the command rebuild_sink fills it.",
     },
 )
 

@@ -33,7 +33,7 @@ def paths(patterns: list[URLPattern | URLResolver] | None = None, prefix: str = 
         path = prefix + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
             yield from paths(pattern.url_patterns, path)
-        elif path.startswith(API):
+        elif path.startswith(API) and "(?:" not in path:  # of all that is nowhere
             yield (
                 re.sub(r"\(\?P<(\w+)>.*?\)(?=/)|<([\w:]+)>", _filled, path).replace("^", "").replace("$", "")
             )
@@ -164,3 +164,17 @@ def test_too_many_questions_are_put_off(client: Client, monkeypatch: pytest.Monk
     monkeypatch.setattr(SimpleRateThrottle, "timer", lambda _: 0.0)  # all within one second
     codes = [client.get(API + "health/").status_code for _ in range(50)]
     assert 429 in codes
+
+
+@pytest.mark.parametrize("path", ["", "nowhere/", "instruments/x/y/"])
+@pytest.mark.parametrize("method", ["get", "post", "delete"])
+def test_where_there_is_nothing_programs_are_told_so_in_json(db: None, path: str, method: str) -> None:
+    answer = getattr(factories.client(factories.person()), method)(API + path)
+    assert (answer.status_code, list(answer.json())) == (404, ["detail"])
+    assert f"There is nothing at {API}{path}" in answer.json()["detail"]
+    assert getattr(Client(), method)(API + path).status_code == 401
+
+
+def test_a_missing_slash_is_added(db: None) -> None:
+    answer = factories.client(factories.person()).get(API + "latest?page_size=1")
+    assert (answer.status_code, answer["location"]) == (301, API + "latest/?page_size=1")
