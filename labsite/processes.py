@@ -10,6 +10,7 @@ from socket import gethostname
 
 import django
 from celery.exceptions import SecurityWarning
+from celery.signals import import_modules
 from celery.utils.nodenames import nodename
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -20,7 +21,9 @@ THREADS = 2
 
 
 def beat() -> None:
-    """Runs until SIGTERM or SIGINT."""
+    """Runs until SIGTERM or SIGINT. It names tasks and need not carry them, which saves 20 MB."""
+    django.setup()
+    import_modules.receivers.clear()
     app.Beat(loglevel=settings.LOG_LEVEL, quiet=True).run()
 
 
