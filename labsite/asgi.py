@@ -17,7 +17,7 @@ django = get_asgi_application()
 from django.db import connections  # noqa: E402 - need Django set up
 
 from labsite.pages.live import hub  # noqa: E402
-from labsite.replaced import ports  # noqa: E402
+from labsite.replaced import moving  # noqa: E402
 
 # Each request has a thread of its own: a connection it left open would be nobody's, and there are not many.
 connections.settings["default"]["CONN_MAX_AGE"] = 0
@@ -31,7 +31,7 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
     else:
-        await django(ports.moved(scope, settings.REPLACED_PORTS, https=settings.HTTPS), receive, send)
+        await django(moving.moved(scope, settings.REPLACED_PORTS, https=settings.HTTPS), receive, send)
 
 
 async def lifespan(receive: Receive, send: Send) -> None:

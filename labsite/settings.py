@@ -5,7 +5,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from csp.constants import NONE, SELF
-from django.templatetags.static import static
 
 from devices import logs
 from labsite import __version__, hosts, keys
@@ -222,9 +221,7 @@ UNFOLD = {
     "SITE_TITLE": "Labsite",
     "SITE_HEADER": "Labsite",
     "SITE_SYMBOL": "science",
-    "SITE_FAVICONS": [
-        {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("labsite/icon.svg")}
-    ],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "labsite.pages.files.icon"}],
     "COLORS": {
         "primary": {  # the pages' ink, lighter and darker
             "50": "#eef5fa",

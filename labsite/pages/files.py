@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from django.http import HttpRequest, HttpResponse
+from django.templatetags.static import static
 from whitenoise.middleware import WhiteNoiseMiddleware
 from whitenoise.responders import StaticFile
 from whitenoise.storage import CompressedManifestStaticFilesStorage
@@ -58,3 +59,8 @@ class StaticFiles(WhiteNoiseMiddleware):
         for name, value in found.headers:
             reply[name] = value
         return reply
+
+
+def icon(_request: HttpRequest) -> str:
+    """Where the icon of all pages is. Named by its path in the settings, which are to load without Django."""
+    return static("labsite/icon.svg")

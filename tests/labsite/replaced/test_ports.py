@@ -10,7 +10,8 @@ import pytest
 
 from labsite.env import BadSetting
 from labsite.onebox import programs
-from labsite.replaced.ports import Port, moved, parse
+from labsite.replaced.moving import moved, root
+from labsite.replaced.ports import Port, parse
 from telemetry.models import ReplacedInterface
 from tests.labsite.replaced import lab
 from tests.servers import dying_with_tests
@@ -25,7 +26,7 @@ def test_ports_are_read_from_the_environment() -> None:
         8081: Port(8081, "metatron", "0a7c1a1e-4a45-4b54-9b3c-111111111111"),
     }
     assert parse("") == {}
-    assert Port(8080, "ups", "UPS rack A").root == "/replaced/ups-rack-a/ups"
+    assert root(Port(8080, "ups", "UPS rack A")) == "/replaced/ups-rack-a/ups"
 
 
 @pytest.mark.parametrize(
