@@ -1,5 +1,6 @@
 """What an instrument says: readings (one channel at one time, and how far to trust it), events and runs."""
 
+import math
 from collections.abc import Iterable, Mapping
 from enum import IntEnum, IntFlag, StrEnum
 from functools import partial
@@ -126,3 +127,14 @@ _reading = partial(tuple.__new__, Reading)  # a third of the time that calling t
 def good(keys: Iterable[str], values: Iterable[Value]) -> list[Reading]:
     """A good reading for each key and value, stamped by the edge: what nearly every poll brings."""
     return list(map(_reading, zip(keys, values, repeat(Quality.GOOD), repeat(None))))
+
+
+def finite(given: object) -> float | None:
+    """A number from elsewhere, as readings have them; None for what is none, yes and no among that."""
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        try:
+            number = float(given)
+        except OverflowError:
+            return None
+        return number if math.isfinite(number) else None
+    return None

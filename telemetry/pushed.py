@@ -3,7 +3,6 @@
 Any fault is told with the place where it stands, such as `readings[3].value`. No I/O.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from devices.drivers.base import UNSTORABLE
-from devices.readings import Flag, Quality
+from devices.readings import Flag, Quality, finite
 from devices.wire import Batch, VectorRow
 from telemetry.beside import LABEL_MAX, TEXT_MAX, VALUES_MAX
 from telemetry.parameters import EPOCH, time_of
@@ -202,13 +201,9 @@ def _text(given: object, place: str, most: int) -> str:
 
 
 def _number(given: object, place: str) -> float:
-    if isinstance(given, int | float) and not isinstance(given, bool):
-        try:
-            number = float(given)
-        except OverflowError:
-            number = math.inf
-        if math.isfinite(number):
-            return number
+    number = finite(given)
+    if number is not None:
+        return number
     raise Wrong(place, "A number, a text, true, false or null is needed." if place == "value" else NO_NUMBER)
 
 

@@ -4,7 +4,6 @@ Before the first date the raw value stands and is uncertain. Outside a table the
 goes on, and what it gives is uncertain. Arithmetic only.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.readings import finite
 from telemetry.columns import Bools, Int64s
 
 COEFFICIENTS_MAX: Final = 10
@@ -100,11 +100,7 @@ def _table(pairs: list[Any]) -> Table:
 
 
 def _number(given: Any, place: int) -> float:
-    if isinstance(given, int | float) and not isinstance(given, bool):
-        try:
-            number = float(given)
-        except OverflowError:
-            number = math.inf
-        if math.isfinite(number):
-            return number
+    number = finite(given)
+    if number is not None:
+        return number
     raise NumbersError(f"number {place} is none, or is too large: {str(given)[:40]}")
